@@ -1,0 +1,122 @@
+"""All that the author of an adapter or an envelope imports.
+
+An adapter is a module ``adapters/<name>.py`` (or package) with a pydantic model ``Settings`` and a function
+``connect(settings) -> Adapter``. ``connect`` checks everything that can be checked without the network and raises
+``ConfigError``; it opens no connection. An envelope is a module ``envelopes/<name>.py`` with ``Settings`` and
+``connect(settings) -> Envelope``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from esb.clock import SHANGHAI, Clock, SystemClock
+from esb.errors import AdapterError, ConfigError, Finding, Malformed, Outcome, OutcomeUnknown, Refused, Unavailable
+from esb.model import Effect, Tree
+
+__all__ = [
+    "SHANGHAI",
+    "Adapter",
+    "AdapterError",
+    "AdapterSettings",
+    "Call",
+    "Clock",
+    "ConfigError",
+    "Effect",
+    "Envelope",
+    "Finding",
+    "Malformed",
+    "Outcome",
+    "OutcomeUnknown",
+    "Refused",
+    "SystemClock",
+    "Tree",
+    "Unavailable",
+    "Wire",
+]
+
+
+class AdapterSettings(BaseModel):
+    """Base of every ``Settings``: unknown keys are errors, values are frozen. Names of seconds end in ``_s``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+@dataclass(slots=True)
+class Wire:
+    """What one attempt put on the wire and got back, raw, for the journal.
+
+    ``left`` is true from the moment the first byte may have left this process: from then on only an answer can say that
+    nothing happened.
+    """
+
+    sent: bytes = b""
+    received: bytes = b""
+    left: bool = False
+
+    def sending(self, data: bytes) -> None:
+        """To be called just before the first byte goes out."""
+        self.sent = data
+        self.left = True
+
+
+@dataclass(slots=True)
+class Call:
+    """One attempt to call one system.
+
+    ``key`` is the exchange's idempotency key: send it where the protocol has a place for it. ``deadline`` is on
+    ``clock.monotonic()``'s time base; an adapter gives up in time to raise the right error before it.
+    """
+
+    operation: str
+    exchange: str
+    key: str
+    effect: Effect
+    deadline: float
+    clock: Clock
+    wire: Wire = field(default_factory=Wire)
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.deadline - self.clock.monotonic())
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """A live connection to one system. Safe for many calls at once on one event loop."""
+
+    async def call(self, action: str, payload: Tree, call: Call) -> Tree:
+        """Send one message and return the decoded answer.
+
+        Raises only ``Unavailable`` (certainly not sent), ``OutcomeUnknown`` (sent, no deciding answer), ``Malformed`` (answer
+        not decodable) or ``Refused`` (a protocol-level no). Sets ``call.wire`` (``sending`` before the first byte, ``received``
+        before decoding). On cancellation it frees its connection and lets ``CancelledError`` pass. No retries, no sleeps, no
+        logging of bodies.
+        """
+
+    async def probe(self, call: Call) -> None:
+        """Cheap and harmless sign of life within the deadline; raises ``Unavailable``."""
+
+    async def close(self) -> None:
+        """Free everything; a second close does nothing; a call after close raises ``Unavailable``."""
+
+    def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
+        """Lint: what is wrong with a mapping's action and the names at the top of its request, one sentence each."""
+
+
+class Envelope(Protocol):
+    """A named wrapping of payloads, stacked by an endpoint in YAML, outermost first.
+
+    ``wrap`` is given the action and the inner payload and returns both as the next layer out expects them; ``unwrap`` does
+    the reverse with the answer and raises ``Malformed`` or ``Refused``.
+    """
+
+    def wrap(self, action: str, payload: Tree, call: Call) -> tuple[str, Tree]:
+        ...
+
+    def unwrap(self, action: str, answer: Tree, call: Call) -> Tree:
+        ...
