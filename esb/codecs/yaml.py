@@ -24,7 +24,10 @@ PathTuple: TypeAlias = tuple[str | int, ...]
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _MAX_DEPTH = 64
-_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value")}
+_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value")
+}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -118,6 +121,7 @@ class _Builder:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
         return self._scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, path: PathTuple) -> dict[str, Any]:
@@ -135,8 +139,8 @@ class _Builder:
             tree[key] = self._value(value_node, (*path, key))
         return tree
 
-    def _scalar(self, node: yaml.Node) -> Any:
-        text = node.value
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        text: str = node.value
         if node.style:
             return text
         if text in ("", "~", "null"):

@@ -1,0 +1,136 @@
+"""``routes.yaml``: which system answers which operation, and within which limits (DESIGN section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from esb.codecs.yaml import Document, PathTuple, load, nearest
+from esb.config.findings import findings
+from esb.config.values import Breaker, Duration, Model, Outside, Rate
+from esb.errors import ConfigError, Finding
+
+_M = TypeVar("_M", bound=BaseModel)
+_SECTIONS = "sections: endpoints, routes"
+
+
+class Limits(Model):
+    """What one system can bear; shared by all routes to it."""
+
+    concurrency: int = Field(20, ge=1, le=10_000)
+    queue: int = Field(100, ge=0, le=100_000)
+    rate: Rate | None = None
+    breaker: Breaker = Breaker()
+
+
+class EndpointConfig(Model):
+    """One configured system. ``settings`` belong to the adapter; ``site`` is what mappings read as ``$site``."""
+
+    adapter: str = Field(pattern=r"[a-z][a-z0-9_]*")
+    dialect: str = Field(pattern=r"[a-z][a-z0-9_]*")
+    settings: dict[str, Any] = {}
+    envelope: tuple[tuple[str, dict[str, Any]], ...] = ()
+    limits: Limits = Limits()
+    site: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _envelopes(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "envelope" not in value:
+            return value
+        if not isinstance(value["envelope"], list):
+            raise ValueError("envelope must be a list, outermost first")
+        return {**value, "envelope": tuple(_named(item) for item in value["envelope"])}
+
+
+def _named(item: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(item, str):
+        return item, {}
+    if isinstance(item, Mapping) and len(item) == 1:
+        ((name, settings),) = item.items()
+        if settings is None or isinstance(settings, Mapping):
+            return name, dict(settings or {})
+    raise ValueError("each envelope is a name, or a name with its settings")
+
+
+class RouteConfig(Model):
+    """One operation's way to one endpoint."""
+
+    to: str
+    timeout_s: Duration = Field(8.0, alias="timeout", gt=0, le=600)
+    retry: int = Field(0, ge=0, le=10)
+    cache_s: Duration = Field(0.0, alias="cache", ge=0, le=86_400)
+    settle: str | None = None
+    settle_after_s: tuple[Duration, ...] = Field((0.5, 1.0, 2.0, 5.0, 10.0, 30.0), alias="settle_after", min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """A loaded ``routes.yaml`` and the document that knows its lines."""
+
+    endpoints: dict[str, EndpointConfig]
+    routes: dict[str, RouteConfig]
+    document: Document
+
+    def finding(self, path: PathTuple, message: str, hint: str = "", *, at_key: bool = False) -> Finding:
+        return self.document.finding(path, message, hint, at_key=at_key)
+
+
+def load_routes(file: Path, environ: Mapping[str, str], secrets: Path) -> Routes:
+    """Read and check ``routes.yaml`` by itself; raises ``ConfigError`` with every finding."""
+    document = load(file)
+    outside = Outside(document, environ, secrets, file.resolve().parent)
+    found: list[Finding] = _sections(document)
+    tree = outside.replace(document.value if isinstance(document.value, dict) else {})
+    found += outside.findings
+    endpoints = _section(document, tree, "endpoints", EndpointConfig, found)
+    routes = _section(document, tree, "routes", RouteConfig, found)
+    found += _destinations(document, tree)
+    if found:
+        raise ConfigError(found)
+    return Routes(endpoints, routes, document)
+
+
+def _destinations(document: Document, tree: Any) -> list[Finding]:
+    endpoints, routes = tree.get("endpoints"), tree.get("routes")
+    known = list(endpoints) if isinstance(endpoints, dict) else []
+    return [
+        document.finding(
+            ("routes", name, "to"),
+            f"endpoint '{route['to']}' does not exist",
+            nearest(str(route["to"]), known) or "endpoints: " + ", ".join(known),
+        )
+        for name, route in (routes.items() if isinstance(routes, dict) else ())
+        if isinstance(route, dict) and "to" in route and route["to"] not in known
+    ]
+
+
+def _sections(document: Document) -> list[Finding]:
+    if not isinstance(document.value, dict):
+        return [document.finding((), "must hold the sections endpoints and routes")]
+    known = ("endpoints", "routes")
+    return [
+        document.finding(
+            (key,), f"unknown section '{key}'", nearest(key, known) or "sections: endpoints, routes", at_key=True
+        )
+        for key in document.value
+        if key not in known
+    ] + [document.finding((), f"section '{key}' is missing") for key in known if key not in document.value]
+
+
+def _section(document: Document, tree: Any, name: str, model: type[_M], found: list[Finding]) -> dict[str, _M]:
+    section = tree.get(name)
+    if section is not None and not isinstance(section, dict):
+        found.append(document.finding((name,), f"section '{name}' must be a mapping of names"))
+        return {}
+    loaded: dict[str, _M] = {}
+    for key, value in (section or {}).items():
+        try:
+            loaded[key] = model.model_validate(value)
+        except ValidationError as error:
+            found += findings(document, (name, key), error, model)
+    return loaded

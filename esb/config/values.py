@@ -1,0 +1,135 @@
+"""The small words of ``routes.yaml``: durations, rates, breakers, and values that come from outside the file.
+
+``$env.NAME`` and ``$secret.name`` are texts, ``?? text`` after either is its default; ``$file.path`` is a file beside
+``routes.yaml``. Secrets come from ``<secrets>/<name>`` or from ``ESB_SECRET_<NAME>``; they are never written in YAML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from esb.codecs.yaml import Document, PathTuple
+from esb.errors import Finding
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_RATE = re.compile(r"(\d+)/(s|m|h)")
+_BREAKER = re.compile(r"(\d+) in (\S+?)(?: for (\S+))?")
+_OUTSIDE = re.compile(r"\$(env|secret|file)\.([^\s?]+)(?:\s*\?\?\s*(.*))?", re.DOTALL)
+
+
+class Model(BaseModel):
+    """Base of every model of ``routes.yaml``: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def seconds(value: Any) -> float:
+    """``'3s'`` to 3.0; the units are ms, s, m, h, d. A bare number is refused: it would not say what it counts."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("must be a duration such as 500ms, 3s, 15m or 6h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+Duration = Annotated[float, BeforeValidator(lambda value: value if isinstance(value, float) else seconds(value))]
+
+
+class Rate(Model):
+    """At most ``count`` calls every ``per_s`` seconds; written ``50/s``."""
+
+    count: int = Field(ge=1)
+    per_s: float = Field(gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return value
+        match = _RATE.fullmatch(value) if isinstance(value, str) else None
+        if not match:
+            raise ValueError("must be a rate such as 50/s or 300/m")
+        return {"count": int(match[1]), "per_s": float(_SECONDS[match[2]])}
+
+
+class Breaker(Model):
+    """Opens after ``failures`` in ``window_s`` seconds, for ``open_s``; written ``5 in 30s`` or ``5 in 30s for 10s``."""
+
+    failures: int = Field(5, ge=1)
+    window_s: float = Field(30.0, gt=0)
+    open_s: float = Field(10.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return value
+        match = _BREAKER.fullmatch(value) if isinstance(value, str) else None
+        if not match:
+            raise ValueError("must be written like '5 in 30s' or '5 in 30s for 10s'")
+        written: dict[str, Any] = {"failures": int(match[1]), "window_s": seconds(match[2])}
+        return {**written, "open_s": seconds(match[3])} if match[3] else written
+
+
+class Outside:
+    """Replaces values from outside the file; collects what is not there."""
+
+    def __init__(self, document: Document, environ: Mapping[str, str], secrets: Path, folder: Path) -> None:
+        self._document = document
+        self._sources: dict[str, Callable[[str], str | SecretStr | Path | None]] = {
+            "env": environ.get,
+            "secret": lambda name: _secret(name, environ, secrets),
+            "file": lambda name: _file(folder, name),
+        }
+        self.findings: list[Finding] = []
+
+    def replace(self, tree: Any, path: PathTuple = ()) -> Any:
+        """``tree`` with every ``$env``, ``$secret`` and ``$file`` replaced; ``$$`` at the start is one dollar."""
+        if isinstance(tree, dict):
+            return {key: self.replace(value, (*path, key)) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [self.replace(value, (*path, index)) for index, value in enumerate(tree)]
+        if not isinstance(tree, str) or not tree.startswith("$"):
+            return tree
+        return tree[1:] if tree.startswith("$$") else self._value(tree, path)
+
+    def _value(self, text: str, path: PathTuple) -> Any:
+        match = _OUTSIDE.fullmatch(text)
+        if not match:
+            return self._find(
+                path, f"'{text}' is not a value", "use $env.NAME, $secret.name or $file.path; $$ for a dollar"
+            )
+        source, name, default = match.groups()
+        value = self._sources[source](name)
+        if value is None and default is None:
+            what = {"env": "environment variable", "secret": "secret", "file": "file"}[source]
+            return self._find(path, f"{what} '{name}' does not exist", _REMEDY[source].format(name=name))
+        return default if value is None else value
+
+    def _find(self, path: PathTuple, message: str, hint: str) -> None:
+        self.findings.append(self._document.finding(path, message, hint))
+
+
+_REMEDY = {
+    "env": "set it, or give a default: $env.{name} ?? value",
+    "secret": "put it into the secrets folder as '{name}'",
+    "file": "the path is relative to routes.yaml",
+}
+
+
+def _secret(name: str, environ: Mapping[str, str], secrets: Path) -> SecretStr | None:
+    file = secrets / name
+    if re.fullmatch(r"[A-Za-z0-9_.-]+", name) and not name.startswith(".") and file.is_file():
+        return SecretStr(file.read_text(encoding="utf-8").rstrip("\r\n"))
+    value = environ.get(f"ESB_SECRET_{name.upper()}")
+    return None if value is None else SecretStr(value)
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    file = (folder / name).resolve()
+    return file if file.exists() else None
