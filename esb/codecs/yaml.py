@@ -1,8 +1,8 @@
 """YAML bytes <-> tree, strictly: YAML 1.2 scalars, duplicate keys refused, every node knows its line and column.
 
-Only ``true`` and ``false`` are booleans, ``null``, ``~`` and nothing are null, whole numbers are int, numbers with a point or an exponent are Decimal,
-dates and everything else are text. Aliases, tags and more than one document are refused: a configuration says what it says where
-it says it, and cannot expand without end.
+Only ``true`` and ``false`` are booleans; ``null``, ``~`` and nothing are null; whole numbers are int; numbers with a
+point or an exponent are Decimal; dates and everything else are text. Aliases, tags and a second document are refused: a
+configuration says what it says where it says it, and cannot expand without end.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def load(source: Path | str, name: str | None = None) -> Document:
-    """Read a file (``Path``) or text (``str``); raises ``ConfigError`` with one finding that says what, where and what to do."""
+    """Read a file (``Path``) or text (``str``); raises ``ConfigError`` that says what, where and what to do."""
     file = name or (str(source) if isinstance(source, Path) else "<text>")
     try:
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source

@@ -58,7 +58,7 @@ class Rate(Model):
 
 
 class Breaker(Model):
-    """Opens after ``failures`` in ``window_s`` seconds, for ``open_s``; written ``5 in 30s`` or ``5 in 30s for 10s``."""
+    """``failures`` in ``window_s`` seconds open it, for ``open_s``; written ``5 in 30s`` or ``5 in 30s for 10s``."""
 
     failures: int = Field(5, ge=1)
     window_s: float = Field(30.0, gt=0)
