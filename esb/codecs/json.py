@@ -1,8 +1,8 @@
 """JSON bytes <-> tree, strictly (RFC 8259, I-JSON where it is stricter).
 
 Read: UTF-8 without a byte order mark, no duplicate key, no nesting over ``max_depth``, no NaN or Infinity, numbers with
-a point or an exponent as Decimal and never float, no lone surrogate, no control character but tab, line feed and carriage
-return (a NUL or a vertical tab in a name has no use and breaks HL7, XML and SQL further down).
+a point or an exponent as Decimal and never float, no lone surrogate, no control character but tab, line feed and
+carriage return (a NUL or a vertical tab in a name has no use and breaks HL7, XML and SQL further down).
 Written: orjson's speed, Decimal as a number with its own digits, never a float.
 """
 
