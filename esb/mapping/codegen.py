@@ -1,0 +1,338 @@
+"""Shapes -> Python: one module per mapping with ``action``, ``request`` and ``response``, as straight code without an interpreter.
+
+Only names made here and ``repr`` of texts, whole numbers and truths reach the source; all else is bound as a constant. The code
+computes what ``evaluate`` computes, or raises anything at all, and then ``evaluate`` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from esb.errors import Outcome
+from esb.mapping import values
+from esb.mapping.codes import Lookup
+from esb.mapping.evaluate import OPERATORS
+from esb.mapping.expr import (
+    Both,
+    Compare,
+    Default,
+    Either,
+    Field,
+    Index,
+    Key,
+    ListOf,
+    Literal,
+    Node,
+    Not,
+    Path,
+    Pipe,
+    may_miss,
+)
+from esb.mapping.shape import Case, Constant, Expression, Loop, Sequence_, Shape, Sheet, Structure, Value
+
+_HELPERS: dict[str, Any] = {
+    "absent": values.absent,
+    "action_text": values.action,
+    "code_text": values.refusal_code,
+    "equal": values.equal,
+    "field": values.hl7,
+    "get": values.key,
+    "item": values.item,
+    "items": values.items,
+    "message_text": values.message,
+    "roots": values.Roots,
+    "spend": values.spend,
+    "truth": values.truth,
+    **{f"op{index}": operator for index, operator in enumerate(OPERATORS.values())},
+}
+_OPERATOR = {symbol: f"op{index}" for index, symbol in enumerate(OPERATORS)}
+_ROOTS = {"request": "req", "answer": "root", "exchange": "exchange", "site": "site"}
+
+
+class Program:
+    """The source of one mapping's module and the constants it is run with."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        self.lines: list[str] = []
+        self.constants: dict[str, Any] = {}
+        self.indent = 1
+        self.temporaries = 0
+        self._function("action(req, exchange, site)", lambda: self._checked(sheet.action, "action_text"))
+        self._function("request(req, exchange, site)", lambda: self._whole(sheet.request))
+        self._response(sheet.cases)
+
+    @property
+    def source(self) -> str:
+        """The module as Python text."""
+        return "\n".join(self.lines) + "\n"
+
+    def run(self, file: str) -> dict[str, Callable[..., Any]]:
+        """Compile the module and return its functions by name."""
+        scope: dict[str, Any] = {
+            "__builtins__": {"type": type, "dict": dict, "list": list},
+            **_HELPERS,
+            **self.constants,
+        }
+        exec(compile(self.source, f"<mapping {file}>", "exec"), scope)
+        return {name: scope[name] for name in ("action", "request", "response")}
+
+    def _function(self, head: str, body: Callable[[], str]) -> None:
+        self.lines.append(f"def {head}:")
+        self._line(f"left = {values.MAX_ITEMS}")
+        self._line(f"return {body()}")
+
+    def _response(self, cases: list[Case]) -> None:
+        self.lines.append("def response(answer, req, exchange, site):")
+        self._line(f"left = {values.MAX_ITEMS}")
+        self._line("root = answer if type(answer) is dict else roots(answer)")
+        for index, case in enumerate(cases):
+            with self._when(case.when):
+                self._line(f"return {index}, {self._case(case)}")
+        self._line("return None")
+
+    def _case(self, case: Case) -> str:
+        code = self._checked(case.code, "code_text") if case.outcome is Outcome.REFUSED else "''"
+        details = self._shape(case.details) if case.details else "{}"
+        return f"{self._whole(case.body)}, {code}, {self._checked(case.message, 'message_text')}, {details}"
+
+    def _checked(self, shape: Shape, check: str) -> str:
+        value = self._shape(shape)
+        return (
+            value
+            if isinstance(shape, Constant) and isinstance(shape.value, str) and check != "code_text"
+            else f"{check}({value})"
+        )
+
+    def _whole(self, shape: Shape) -> str:
+        value = self._shape(shape)
+        return self._present(value) if isinstance(shape, Expression) and may_miss(shape.node) else value
+
+    def _line(self, text: str) -> None:
+        self.lines.append("    " * self.indent + text)
+
+    def _temporary(self) -> str:
+        self.temporaries += 1
+        return f"t{self.temporaries}"
+
+    def _constant(self, value: Any) -> str:
+        name = f"k{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+    @contextmanager
+    def _block(self, head: str) -> Iterator[None]:
+        self._line(head)
+        self.indent += 1
+        yield
+        self.indent -= 1
+
+    @contextmanager
+    def _when(self, when: Expression | None) -> Iterator[None]:
+        with self._block(f"if {self._condition(when.node) if when else 'True'}:"):
+            yield
+
+    def _shape(self, shape: Shape) -> str:
+        """The Python expression of a shape; lines it needs before it are written. It is None where the shape is left out."""
+        match shape:
+            case Constant():
+                return self._literal(shape.value)
+            case Expression():
+                return self._node(shape.node)
+            case Structure():
+                return self._structure(shape)
+            case Value():
+                return self._value(shape)
+            case Sequence_():
+                return self._sequence(shape)
+            case Loop():
+                name = self._temporary()
+                self._line(f"{name} = []")
+                self._loop(shape, 0, name)
+                return name
+
+    def _structure(self, shape: Structure) -> str:
+        if shape.when is None:
+            return self._fields(shape.fields)
+        name = self._temporary()
+        self._line(f"{name} = None")
+        with self._when(shape.when):
+            self._line(f"{name} = {self._fields(shape.fields)}")
+        return name
+
+    def _fields(self, fields: tuple[tuple[str, Shape], ...]) -> str:
+        """A dict display of the fields up to the first that may miss, then one assignment each, so that the order stays."""
+        sure = next((index for index, (_, shape) in enumerate(fields) if _may_miss(shape)), len(fields))
+        display = ", ".join([f"{key!r}: {self._shape(shape)}" for key, shape in fields[:sure]])
+        if sure == len(fields):
+            return f"{{{display}}}"
+        name = self._temporary()
+        self._line(f"{name} = {{{display}}}")
+        for key, shape in fields[sure:]:
+            self._keep(shape, f"{name}[{key!r}] = %s")
+        return name
+
+    def _keep(self, shape: Shape, statement: str) -> None:
+        value = self._shape(shape)
+        if not _may_miss(shape):
+            self._line(statement % value)
+            return
+        found = self._temporary()
+        with self._block(f"if ({found} := {value}) is not None:"):
+            self._line(statement % found)
+
+    def _value(self, shape: Value) -> str:
+        if shape.when is None:
+            return self._shape(shape.value)
+        name = self._temporary()
+        self._line(f"{name} = None")
+        with self._when(shape.when):
+            self._line(f"{name} = {self._shape(shape.value)}")
+        return name
+
+    def _sequence(self, shape: Sequence_) -> str:
+        if not any(isinstance(part, Loop) or _may_miss(part) for part in shape.items):
+            return f"[{', '.join([self._shape(part) for part in shape.items])}]"
+        name = self._temporary()
+        self._line(f"{name} = []")
+        for part in shape.items:
+            if isinstance(part, Loop):
+                self._loop(part, 0, name)
+            else:
+                self._keep(part, f"{name}.append(%s)")
+        return name
+
+    def _loop(self, loop: Loop, depth: int, name: str) -> None:
+        if depth == len(loop.sources):
+            self._item(loop.body, name)
+            return
+        source, found = loop.sources[depth].node, self._temporary()
+        self._line(f"{found} = items({self._node(source)}, {may_miss(source)})")
+        self._line(f"left = spend(left, {found})")
+        with self._block(f"for {loop.variables[depth]} in {found}:"):
+            self._loop(loop, depth + 1, name)
+
+    def _item(self, body: Structure | Value, name: str) -> None:
+        with self._when(body.when):
+            inner = body.value if isinstance(body, Value) else Structure(body.fields)
+            if isinstance(inner, Constant) and inner.value is None:
+                self._line("pass")
+            else:
+                self._keep(inner, f"{name}.append(%s)")
+
+    def _literal(self, value: Any) -> str:
+        return repr(value) if value is None or isinstance(value, bool | int | str) else self._constant(value)
+
+    def _present(self, value: str) -> str:
+        name = self._temporary()
+        return f"({name} if ({name} := {value}) is not None else absent())"
+
+    def _node(self, node: Node) -> str:
+        match node:
+            case Literal():
+                return self._literal(node.value)
+            case ListOf():
+                return self._list(node)
+            case Path():
+                return self._path(node)
+            case Pipe():
+                return self._pipe(node)
+            case Default():
+                name = self._temporary()
+                return f"({name} if ({name} := {self._node(node.value)}) is not None else {self._node(node.otherwise)})"
+            case Compare():
+                return self._compare(node)
+            case Both():
+                return f"({self._condition(node.left)} and {self._condition(node.right)})"
+            case Either():
+                return f"({self._condition(node.left)} or {self._condition(node.right)})"
+            case Not():
+                return f"(not {self._condition(node.value)})"
+
+    def _condition(self, node: Node) -> str:
+        match node:
+            case Path(optional=True):
+                return f"({self._path(node)} is not None)"
+            case Compare() | Both() | Either() | Not():
+                return self._node(node)
+            case Literal(value=bool()):
+                return repr(node.value)
+        return f"truth({self._node(node)})"
+
+    def _compare(self, node: Compare) -> str:
+        left, right = self._node(node.left), self._node(node.right)
+        if node.operator == "==" and isinstance(node.right, Literal) and isinstance(node.right.value, str):
+            name = self._temporary()
+            return f"(({name} := {left}) == {right} or equal({name}, {right}))"
+        return f"{_OPERATOR[node.operator]}({left}, {right})"
+
+    def _list(self, node: ListOf) -> str:
+        parts = []
+        for part in node.items:
+            found = self._node(part)
+            if may_miss(part):
+                name = self._temporary()
+                found = f"*([] if ({name} := {found}) is None else [{name}])"
+            parts.append(found)
+        return f"[{', '.join(parts)}]"
+
+    def _pipe(self, node: Pipe) -> str:
+        checks, names = [], []
+        for part in (node.value, *node.arguments):
+            found = self._node(part)
+            if may_miss(part):
+                name = self._temporary()
+                checks.append(f"({name} := {found}) is None")
+                found = name
+            names.append(found)
+        call = self._constant(node.call)
+        result = f"{call}[{names[0]}]" if isinstance(node.call, Lookup) else f"{call}({', '.join(names)})"
+        return f"(None if {' or '.join(checks)} else {result})" if checks else result
+
+    def _path(self, path: Path) -> str:
+        value, rest = self._base(path)
+        for step in rest:
+            value = self._step(value, step, path.optional)
+        return value if path.optional else self._present(value)
+
+    def _base(self, path: Path) -> tuple[str, tuple[Any, ...]]:
+        """The first access, which can trust its root: roots are read by name without a check of their type."""
+        root = _ROOTS.get(path.root, path.root)
+        first = path.steps[0] if path.steps else None
+        if not isinstance(first, Key) or (root == "root" and first.name.startswith(("@", "#"))):
+            return ("answer" if root == "root" else root), path.steps
+        if path.root in _ROOTS:
+            return (f"{root}.get({first.name!r})" if path.optional else f"{root}[{first.name!r}]"), path.steps[1:]
+        return root, path.steps
+
+    def _step(self, value: str, step: Any, optional: bool) -> str:
+        match step:
+            case Index(index):
+                return f"item({value}, {index})"
+            case Field(field, repetition, component, sub):
+                return f"field({value}, {field}, {repetition}, {component}, {sub})"
+        name = repr(step.name)
+        if step.name.startswith(("@", "#")):
+            return f"get({value}, {name})"
+        if not optional:
+            return f"{value}[{name}]"
+        if value.isidentifier():
+            return f"({value}.get({name}) if type({value}) is dict else get({value}, {name}))"
+        held = self._temporary()
+        return f"({held}.get({name}) if type({held} := {value}) is dict else get({held}, {name}))"
+
+
+def _may_miss(shape: Shape) -> bool:
+    match shape:
+        case Expression():
+            return may_miss(shape.node)
+        case Structure():
+            return shape.when is not None
+        case Value():
+            return (
+                shape.when is not None
+                or (not isinstance(shape.value, Constant) and _may_miss(shape.value))
+                or shape.value == Constant(None)
+            )
+    return False

@@ -1,0 +1,468 @@
+"""Expressions of the mapping language: text -> tree of frozen nodes, with every name resolved and every mistake placed.
+
+From loosest to tightest: ``or``, ``and``, ``not``, one comparison (``== != < <= > >= in``), ``??``, pipes, then paths, literals,
+lists and parentheses. Bounded: 2,000 characters, 24 levels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+from esb.codecs.yaml import nearest
+from esb.mapping.codes import Codes
+from esb.mapping.functions import FUNCTIONS, Function
+from esb.mapping.values import FunctionError
+
+MAX_LENGTH = 2_000
+MAX_DEPTH = 24
+
+
+class ExprError(Exception):
+    """A mistake in an expression, at an offset from its first character."""
+
+    def __init__(self, offset: int, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.offset, self.message, self.hint = offset, message, hint
+
+
+class Key(NamedTuple):
+    name: str
+
+
+class Index(NamedTuple):
+    at: int
+
+
+class Field(NamedTuple):
+    """An HL7 field, counted from 1."""
+
+    field: int
+    repetition: int = 1
+    component: int | None = None
+    sub: int | None = None
+
+
+Step: TypeAlias = Key | Index | Field
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """``root`` is request, answer, exchange, site or the variable of a loop."""
+
+    root: str
+    steps: tuple[Step, ...]
+    optional: bool
+    text: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """``call`` takes the value and the arguments. ``words`` are all results it can give, where that is known."""
+
+    value: Node
+    name: str
+    call: Callable[..., Any]
+    arguments: tuple[Node, ...]
+    may_miss: bool
+    offset: int
+    words: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    value: Node
+    otherwise: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    operator: str
+    left: Node
+    right: Node
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    value: Node
+
+
+Node: TypeAlias = Literal | ListOf | Path | Pipe | Default | Compare | Both | Either | Not
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which names mean what. ``bare`` is the root of names that are not bound: request, or answer on the response side."""
+
+    bare: str
+    roots: frozenset[str]
+    loops: Mapping[str, str]
+
+    def resolve(self, name: str) -> tuple[str, tuple[Step, ...]]:
+        """The root a first name stands for, and the step it adds."""
+        if name in self.loops:
+            return self.loops[name], ()
+        return (name, ()) if name in self.roots else (self.bare, (Key(name),))
+
+    def bind(self, name: str, variable: str) -> Scope:
+        return replace(self, loops={**self.loops, name: variable})
+
+
+REQUEST = Scope("request", frozenset({"request", "exchange", "site"}), {})
+RESPONSE = Scope("answer", frozenset({"answer", "request", "exchange", "site"}), {})
+EXCHANGE_KEYS = ("id", "key", "operation", "now")
+
+
+def may_miss(node: Node) -> bool:
+    """Whether an expression can give nothing."""
+    match node:
+        case Path():
+            return node.optional
+        case Literal():
+            return node.value is None
+        case Pipe():
+            return node.may_miss or may_miss(node.value) or any(map(may_miss, node.arguments))
+        case Default():
+            return may_miss(node.otherwise)
+    return False
+
+
+def lenient(node: Node) -> Node:
+    """The left side of ``??``: what it starts from may be missing."""
+    match node:
+        case Path():
+            return replace(node, optional=True)
+        case Pipe():
+            return replace(node, value=lenient(node.value))
+        case Default():
+            return replace(node, otherwise=lenient(node.otherwise))
+    return node
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    match node:
+        case ListOf():
+            return node.items
+        case Pipe():
+            return (node.value, *node.arguments)
+        case Default():
+            return (node.value, node.otherwise)
+        case Compare() | Both() | Either():
+            return (node.left, node.right)
+        case Not():
+            return (node.value,)
+    return ()
+
+
+def paths(node: Node) -> Iterable[Path]:
+    """Every path in an expression."""
+    if isinstance(node, Path):
+        yield node
+    for child in children(node):
+        yield from paths(child)
+
+
+def _bounded(node: Node) -> Node:
+    """The node, unless it is too deep; without recursion, because that is what is being bounded."""
+    level, depth = [node], 0
+    while level:
+        depth += 1
+        level = [child for parent in level for child in children(parent)]
+    if depth > MAX_DEPTH:
+        raise ExprError(0, f"the expression is deeper than {MAX_DEPTH} levels")
+    return node
+
+
+class Token(NamedTuple):
+    sort: str
+    text: str
+    offset: int
+    value: Any = None
+
+
+_SPACE = re.compile(r"\s*")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_WORD = re.compile(r"[^\W\d]\w*")
+_NAME = re.compile(r"\w+")
+_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+_OPERATOR = re.compile(r"==|!=|<=|>=|\?\?|[<>|()\[\],]")
+_KEY = re.compile(r"\.(?:(@?\w+)|(#text)|'((?:[^']|'')*)')")
+_INDEX = re.compile(r"\[([0-9]{1,6})\]")
+_FIELD = re.compile(r"-([0-9]{1,3})(?:\[([0-9]{1,4})\])?(?:\.([0-9]{1,3}))?(?:\.([0-9]{1,3}))?")
+
+
+class Parser:
+    """One expression. ``text`` is the whole value of the YAML node, so that offsets are offsets into it."""
+
+    def __init__(self, text: str, scope: Scope, codes: Codes) -> None:
+        self.text, self.scope, self.codes = text, scope, codes
+        self.at = self.depth = 0
+        if len(text) > MAX_LENGTH:
+            raise ExprError(0, f"the expression is longer than {MAX_LENGTH} characters")
+        self.token = self._next()
+
+    def whole(self) -> Node:
+        """The expression up to the end of the text."""
+        node = self.expression()
+        if self.token.sort != "end":
+            self._unexpected("the end")
+        return _bounded(node)
+
+    def loop(self) -> tuple[Node, str, int]:
+        """``expression as name``: the source, the name and the name's offset."""
+        node = self.expression()
+        if self.token.text != "as":
+            self._unexpected("'as name'")
+        self._advance()
+        name = self.token
+        if name.sort != "word":
+            self._unexpected("a name")
+        self._advance()
+        if self.token.sort != "end":
+            self._unexpected("the end")
+        return _bounded(node), name.text, name.offset
+
+    def expression(self) -> Node:
+        self._deeper()
+        node = self._both()
+        while self._take("or"):
+            node = Either(node, self._both())
+        self.depth -= 1
+        return node
+
+    def _both(self) -> Node:
+        node = self._not()
+        while self._take("and"):
+            node = Both(node, self._not())
+        return node
+
+    def _not(self) -> Node:
+        if not self._take("not"):
+            return self._comparison()
+        self._deeper()
+        node = Not(self._not())
+        self.depth -= 1
+        return node
+
+    def _comparison(self) -> Node:
+        left, operator = self._default(), self.token
+        if operator.text not in ("==", "!=", "<", "<=", ">", ">=", "in") or operator.sort == "text":
+            return left
+        self._advance()
+        right = self._default()
+        if Literal(None) in (left, right):
+            raise ExprError(operator.offset, "a comparison with null is never true", "write 'not $path?'")
+        return Compare(operator.text, left, right, operator.offset)
+
+    def _default(self) -> Node:
+        node, depth = self._pipe(), self.depth
+        while self._take("??"):
+            node = Default(lenient(node), self._pipe())
+            self._deeper()
+        self.depth = depth
+        return node
+
+    def _pipe(self) -> Node:
+        node, depth = self._primary(), self.depth
+        while self._take("|"):
+            node = self._call(node)
+            self._deeper()
+        self.depth = depth
+        return node
+
+    def _primary(self) -> Node:
+        token = self.token
+        if token.sort in ("text", "number", "path"):
+            self._advance()
+            return token.value if token.sort == "path" else Literal(token.value)
+        if token.text in _CONSTANTS:
+            self._advance()
+            return Literal(_CONSTANTS[token.text])
+        if self._take("("):
+            node = self.expression()
+            self._expect(")")
+            return node
+        if self._take("["):
+            return ListOf(self._list("]"))
+        if token.sort == "word":
+            raise ExprError(
+                token.offset,
+                f"'{token.text}' is not a value",
+                f"write ${token.text} for a field, '{token.text}' for text",
+            )
+        self._unexpected("a value")
+
+    def _list(self, end: str) -> tuple[Node, ...]:
+        nodes: list[Node] = []
+        while not self._take(end):
+            if nodes:
+                self._expect(",")
+            nodes.append(self.expression())
+        return tuple(nodes)
+
+    def _call(self, value: Node) -> Pipe:
+        name = self.token
+        if name.sort != "word":
+            self._unexpected("the name of a function")
+        self._advance()
+        if name.text in ("code", "meaning"):
+            return self._lookup(value, name)
+        function = FUNCTIONS.get(name.text)
+        if function is None:
+            known = [*FUNCTIONS, "code", "meaning"]
+            raise ExprError(name.offset, f"unknown function '{name.text}'", nearest(name.text, known))
+        arguments = self._list(")") if self._take("(") else ()
+        return self._bound(value, function, arguments, name.offset)
+
+    def _bound(self, value: Node, function: Function, arguments: tuple[Node, ...], offset: int) -> Pipe:
+        literals = [argument.value for argument in arguments if isinstance(argument, Literal)]
+        problem = function.wrong_count(len(arguments)) or next(
+            filter(None, (function.wrong_kind(i, a.value) for i, a in enumerate(arguments) if isinstance(a, Literal))),
+            "",
+        )
+        if not problem and function.prepared and len(literals) < len(arguments):
+            problem = f"'{function.name}' takes literals only"
+        if problem:
+            raise ExprError(offset, problem)
+        if not function.prepared:
+            return Pipe(value, function.name, function.make, arguments, function.may_miss, offset)
+        try:
+            return Pipe(value, function.name, function.make(*literals), (), function.may_miss, offset)
+        except FunctionError as error:
+            raise ExprError(offset, error.reason) from None
+
+    def _lookup(self, value: Node, name: Token) -> Pipe:
+        self._expect("(")
+        word = self.token
+        if word.sort != "word":
+            self._unexpected("the name of a code table")
+        if word.text not in self.codes:
+            raise ExprError(word.offset, f"unknown code table '{word.text}'", nearest(word.text, self.codes))
+        self._advance()
+        self._expect(")")
+        table = self.codes[word.text]
+        lookup = table.code if name.text == "code" else table.meaning
+        words = table.meanings if name.text == "meaning" else None
+        return Pipe(value, f"{name.text}({word.text})", lookup, (), False, name.offset, words)
+
+    def _deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ExprError(self.token.offset, f"the expression is deeper than {MAX_DEPTH} levels")
+
+    def _take(self, text: str) -> bool:
+        if self.token.text != text or self.token.sort not in ("word", "operator"):
+            return False
+        self._advance()
+        return True
+
+    def _expect(self, text: str) -> None:
+        if not self._take(text):
+            self._unexpected(f"'{text}'")
+
+    def _unexpected(self, wanted: str) -> NoReturn:
+        found = "the end" if self.token.sort == "end" else f"'{self.token.text}'"
+        raise ExprError(self.token.offset, f"expected {wanted}, found {found}")
+
+    def _advance(self) -> None:
+        self.token = self._next()
+
+    def _next(self) -> Token:
+        start = self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
+        if start == len(self.text):
+            return Token("end", "", start)
+        if self.text[start] == "$":
+            return self._path(start)
+        for sort, pattern in (("text", _QUOTED), ("number", _NUMBER), ("word", _WORD), ("operator", _OPERATOR)):
+            if match := pattern.match(self.text, start):
+                self.at = match.end()
+                return Token(sort, match[0], start, _value(sort, match))
+        if self.text[start] == "'":
+            raise ExprError(start, "the text is not closed", "a quote inside text is written twice")
+        raise ExprError(start, f"'{self.text[start]}' does not belong in an expression")
+
+    def _path(self, start: int) -> Token:
+        match = _NAME.match(self.text, start + 1) or _QUOTED.match(self.text, start + 1)
+        if not match:
+            raise ExprError(start, "a path needs a name after '$'")
+        self.at = match.end()
+        name = match[0] if match.re is _NAME else _unquote(match[1])
+        root, steps = self.scope.resolve(name)
+        steps += tuple(self._steps())
+        text = self.text[start : self.at]
+        optional = self.text[self.at : self.at + 1] == "?" and (
+            self.text[self.at + 1 : self.at + 2] != "?" or self.text[self.at + 2 : self.at + 3] == "?"
+        )
+        self.at += optional
+        self._check(root, steps, start)
+        return Token("path", text, start, Path(root, steps, optional, text, start))
+
+    def _steps(self) -> Iterable[Step]:
+        while True:
+            if match := _FIELD.match(self.text, self.at):
+                field, repetition, component, sub = (int(part) if part else None for part in match.groups())
+                self.at = match.end()
+                if 0 in (field, repetition, component, sub):
+                    raise ExprError(self.at - len(match[0]), "HL7 fields, repetitions and components count from 1")
+                yield Field(field or 1, repetition or 1, component, sub)
+                if self.text[self.at : self.at + 1] in (".", "["):
+                    raise ExprError(self.at, "nothing can follow an HL7 field but its component and its subcomponent")
+                return
+            if match := _KEY.match(self.text, self.at):
+                yield Key(match[1] or match[2] or _unquote(match[3]))
+            elif match := _INDEX.match(self.text, self.at):
+                yield Index(int(match[1]))
+            elif self.text[self.at : self.at + 1] in (".", "[", "-"):
+                hint = "a name with other characters is written .'such-a name'"
+                raise ExprError(self.at, f"'{self.text[self.at]}' is not followed by what a path can have", hint)
+            else:
+                return
+            self.at = match.end()
+
+    def _check(self, root: str, steps: tuple[Step, ...], offset: int) -> None:
+        if root in ("request", "exchange", "site") and any(isinstance(step, Field) for step in steps):
+            raise ExprError(offset, f"the {root} has no HL7 fields", "a name with '-' is written .'such-a name'")
+        if root == "exchange" and steps and isinstance(steps[0], Key) and steps[0].name not in EXCHANGE_KEYS:
+            raise ExprError(offset, f"the exchange has no '{steps[0].name}'", nearest(steps[0].name, EXCHANGE_KEYS))
+
+
+_CONSTANTS = {"true": True, "false": False, "null": None}
+
+
+def _unquote(text: str) -> str:
+    return text.replace("''", "'")
+
+
+def _value(sort: str, match: re.Match[str]) -> Any:
+    if sort == "text":
+        return _unquote(match[1])
+    if sort == "number":
+        return Decimal(match[0]) if match[1] else int(match[0])
+    return None

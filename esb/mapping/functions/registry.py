@@ -1,0 +1,110 @@
+"""How a function of the mapping language is declared: a Python function with examples, called ``value | name(arguments)``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeVar
+
+from esb.mapping.values import FunctionError, kind
+from esb.model import Tree
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Example(NamedTuple):
+    """An expression and what it gives; ``FunctionError`` as the result says that it is an error."""
+
+    expression: str
+    result: Any
+    given: Mapping[str, Tree] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A named function. ``prepared`` ones take literals only and are made ready once, when the mapping is loaded.
+
+    ``may_miss`` ones can give nothing, which leaves the field out.
+    """
+
+    name: str
+    make: Callable[..., Any]
+    summary: str
+    examples: tuple[Example, ...]
+    prepared: bool
+    may_miss: bool
+    least: int
+    most: int | None
+    kinds: tuple[str, ...] = field(default=())
+
+    def wrong_count(self, given: int) -> str:
+        """What is wrong with that many arguments, or nothing."""
+        if given < self.least or (self.most is not None and given > self.most):
+            wanted = str(self.least) if self.least == self.most else f"{self.least} to {self.most or 'any number'}"
+            return f"'{self.name}' takes {wanted} argument{'' if wanted == '1' else 's'}, got {given}"
+        return ""
+
+    def wrong_kind(self, index: int, value: Tree) -> str:
+        """What is wrong with a literal as argument ``index``, or nothing."""
+        wanted = self.kinds[min(index, len(self.kinds) - 1)]
+        if (wanted == "str" and not isinstance(value, str)) or (wanted == "int" and type(value) is not int):
+            return f"argument {index + 1} of '{self.name}' must be {'text' if wanted == 'str' else 'a whole number'}, got {kind(value)}"
+        return ""
+
+
+FUNCTIONS: dict[str, Function] = {}
+
+
+def function(
+    *examples: tuple[Any, ...], prepared: bool = False, may_miss: bool = False, name: str = ""
+) -> Callable[[F], F]:
+    """Register a function under its own name; its first docstring line is its reference."""
+
+    def register(target: F) -> F:
+        called = name or target.__name__.rstrip("_")
+        least, most, kinds = _arguments(target, prepared)
+        summary = inspect.cleandoc(target.__doc__ or "").replace("\n", " ")
+        entries = tuple(Example(*example) for example in examples)
+        FUNCTIONS[called] = Function(called, target, summary, entries, prepared, may_miss, least, most, kinds)
+        return target
+
+    return register
+
+
+def _arguments(target: Callable[..., Any], prepared: bool) -> tuple[int, int | None, tuple[str, ...]]:
+    parameters = list(inspect.signature(target).parameters.values())[0 if prepared else 1 :]
+    many = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    single = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+    least = sum(parameter.default is parameter.empty for parameter in single)
+    return least, None if many else len(single), tuple(str(parameter.annotation) for parameter in parameters)
+
+
+def need_text(value: Tree) -> str:
+    if isinstance(value, str):
+        return value
+    raise FunctionError(f"needs text, got {kind(value)}")
+
+
+def need_int(value: Tree) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise FunctionError(f"needs a whole number, got {kind(value)}")
+
+
+def need_list(value: Tree) -> list[Tree]:
+    """The list itself; another value is a list of one, because XML writes it so."""
+    return value if isinstance(value, list) else [value]
+
+
+def need_number(value: Tree) -> int | Decimal:
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return value
+    raise FunctionError(f"needs a number, got {kind(value)}")
+
+
+def need_dict(value: Tree) -> dict[str, Tree]:
+    if isinstance(value, dict):
+        return value
+    raise FunctionError(f"needs a structure, got {kind(value)}")

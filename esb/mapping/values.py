@@ -1,0 +1,220 @@
+"""What an expression may do to a value: the primitives shared by compiled mappings and by the reference evaluator.
+
+``None`` stands for missing: a key that is absent and a key that is null are the same thing here. A wrong type is never missing,
+with one exception that XML forces: an empty element is the text ``""``, and looking for a child in it finds nothing.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from esb.model import Tree
+
+MAX_ITEMS = 1_000_000
+"""How many items the nested loops of one mapping may visit together."""
+
+
+class FunctionError(Exception):
+    """A value a function or an operator cannot work on. The reason names types and rules, never the value itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Absent(FunctionError):
+    """A required value is not there."""
+
+
+_KINDS: dict[type, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    Decimal: "a number",
+    dict: "a structure",
+    type(None): "nothing",
+    bytes: "bytes",
+}
+
+
+def kind(value: Tree) -> str:
+    """The type of a value in the words of an error message."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if value == "":
+        return "empty text"
+    return _KINDS.get(type(value)) or (
+        "an HL7 message" if is_message(value) else "an HL7 segment" if is_segment(value) else "an object"
+    )
+
+
+def is_message(value: Tree) -> bool:
+    return hasattr(value, "segments")
+
+
+def is_segment(value: Tree) -> bool:
+    return type(value) not in _KINDS and hasattr(value, "get") and not is_message(value)
+
+
+def key(value: Tree, name: str) -> Tree:
+    """The child ``name``, or None. Text has itself as ``#text`` and no attributes, so that XML elements read alike."""
+    if type(value) is dict:
+        return value.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if name == "#text":
+            return value
+        if value == "" or name.startswith("@"):
+            return None
+    elif is_message(value):
+        return list(value.segments(name)) or None
+    raise FunctionError(f"is {kind(value)}, not a structure")
+
+
+def item(value: Tree, index: int) -> Tree:
+    """The item at ``index`` from 0, or None; a value that is not a list is a list of one."""
+    if type(value) is list:
+        return value[index] if index < len(value) else None
+    return value if index == 0 else None
+
+
+def hl7(value: Tree, field: int, repetition: int, component: int | None, sub: int | None) -> Tree:
+    """A field of an HL7 segment (of the first one, if given several), or None when it is not valued."""
+    segment = item(value, 0)
+    if segment is None:
+        return None
+    if not is_segment(segment):
+        raise FunctionError(f"is {kind(segment)}, not an HL7 segment")
+    return segment.get(field, repetition, component or 1, sub or 1) or None
+
+
+def items(value: Tree, may_miss: bool) -> list[Tree]:
+    """What a loop goes over; missing or empty text is none if it may miss, otherwise an error."""
+    if type(value) is list:
+        return value
+    if value is None or value == "":
+        if may_miss:
+            return []
+        raise Absent(f"is {kind(value)} where a list is needed")
+    return [value]
+
+
+def spend(left: int, visited: list[Tree]) -> int:
+    """What remains of ``MAX_ITEMS`` after a nested loop over ``visited``."""
+    left -= len(visited)
+    if left < 0:
+        raise FunctionError(f"the nested loops visit more than {MAX_ITEMS} items")
+    return left
+
+
+def equal(left: Tree, right: Tree) -> bool:
+    """Equality of two texts, two numbers or two truths. Missing is equal to nothing; other pairs are an error."""
+    if left is None or right is None:
+        return False
+    _comparable(left, right)
+    return bool(left == right)
+
+
+def unequal(left: Tree, right: Tree) -> bool:
+    if left is None or right is None:
+        return False
+    return not equal(left, right)
+
+
+def less(left: Tree, right: Tree) -> bool:
+    """Order of two texts or two numbers."""
+    if left is None or right is None:
+        return False
+    _comparable(left, right)
+    if isinstance(left, bool):
+        raise FunctionError("true and false have no order")
+    return bool(left < right)
+
+
+def less_or_equal(left: Tree, right: Tree) -> bool:
+    return less(left, right) or equal(left, right)
+
+
+def more(left: Tree, right: Tree) -> bool:
+    return less(right, left)
+
+
+def more_or_equal(left: Tree, right: Tree) -> bool:
+    return less_or_equal(right, left)
+
+
+def member(value: Tree, choices: Tree) -> bool:
+    """Whether ``value`` equals an item of the list; a list without any item of its kind is an error, not a no."""
+    if value is None or choices is None:
+        return False
+    if type(choices) is not list:
+        raise FunctionError(f"'in' needs a list, got {kind(choices)}")
+    alike = [choice for choice in choices if _sort(choice) == _sort(value)]
+    if _sort(value) is None or (choices and not alike):
+        raise FunctionError(f"compares {kind(value)} with a list of other things")
+    return value in alike
+
+
+def truth(value: Tree) -> bool:
+    """The value as a condition; missing is false."""
+    if value is None:
+        return False
+    if value is True or value is False:
+        return bool(value)
+    raise FunctionError(f"a condition needs true or false, got {kind(value)}")
+
+
+def refusal_code(value: Tree) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise FunctionError(f"a code must be text, got {kind(value)}")
+
+
+def message(value: Tree) -> str:
+    """A text for people; missing is the empty text."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    raise FunctionError(f"a message must be text, got {kind(value)}")
+
+
+def action(value: Tree) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise FunctionError(f"an action must be text, got {kind(value)}")
+
+
+def absent() -> Any:
+    """Raises: a required value is missing."""
+    raise Absent("is missing")
+
+
+class Roots:
+    """An answer that is not a dict, read by name: the segments of an HL7 message; nothing of an empty answer."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, answer: Tree) -> None:
+        self.answer = answer
+
+    def get(self, name: str) -> Tree:
+        return key(self.answer, name)
+
+    def __getitem__(self, name: str) -> Tree:
+        return key(self.answer, name)
+
+
+def _comparable(left: Tree, right: Tree) -> None:
+    if _sort(left) is None or _sort(left) is not _sort(right):
+        raise FunctionError(f"compares {kind(left)} with {kind(right)}")
+
+
+def _sort(value: Tree) -> type | None:
+    if isinstance(value, bool):
+        return bool
+    if isinstance(value, int | Decimal):
+        return int
+    return str if isinstance(value, str) else None
