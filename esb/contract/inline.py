@@ -76,13 +76,12 @@ class Inliner:
             self.merged.find((*path, "$ref"), f"'{reference}' refers to itself")
             return {}
         if reference not in self._done:
-            self._open.append(reference)
-            try:
-                self._done[reference] = self(self.merged.get(reference), pointer_steps(reference))
-            except KeyError:  # a dangling reference: found while merging
+            target = self.merged.get(reference)
+            if target is None:
                 return {}
-            finally:
-                self._open.pop()
+            self._open.append(reference)
+            self._done[reference] = self(target, pointer_steps(reference))
+            self._open.pop()
         return self._done[reference]
 
     def _look(self, node: Mapping[str, Any], path: PathTuple) -> None:

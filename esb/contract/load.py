@@ -27,12 +27,11 @@ class Contract:
 def load_contract(folder: Path) -> Contract:
     """Read every ``*.yaml`` of ``folder``; raises ``ConfigError`` with all findings, by file, line and column."""
     merged = merge(folder)
-    if not merged.findings:
-        shared = _shared_responses(merged)
-        inline = Inliner(merged)
-        for name, node in merged.tree["components"].get("schemas", {}).items():
-            inline(node, ("components", "schemas", name))
-        contract = _contract(merged, OperationReader(merged, inline, shared))
+    shared = _shared_responses(merged)
+    inline = Inliner(merged)
+    for name in merged.tree["components"].get("schemas", {}):
+        inline({"$ref": f"#/components/schemas/{name}"}, ("components", "schemas", name))
+    contract = _contract(merged, OperationReader(merged, inline, shared))
     if merged.findings:
         raise ConfigError(merged.findings)
     return contract

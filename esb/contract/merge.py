@@ -11,6 +11,7 @@ from esb.codecs.yaml import Document, PathTuple, load, nearest
 from esb.errors import ConfigError, Finding
 
 COMMON = "common.yaml"
+_DANGLING = "#/dangling"
 _TOP = {"openapi", "info", "tags", "paths", "components", "x-responses"}
 
 
@@ -32,10 +33,10 @@ class Merged:
         self.findings.append(document.finding(path, message, hint, at_key=at_key))
 
     def get(self, reference: str) -> Any:
-        """The node that ``#/components/...`` names; raises ``KeyError``."""
+        """The node that ``#/components/...`` names; None for a dangling reference, which was found while merging."""
         node: Any = self.tree
         for step in pointer_steps(reference):
-            node = node[step]
+            node = node.get(step) if isinstance(node, dict) else None
         return node
 
 
@@ -132,23 +133,23 @@ class _Rewriter:
     def _reference(self, reference: Any, path: PathTuple) -> Any:
         if not isinstance(reference, str) or "#/" not in reference:
             self._find(path, "a reference looks like '#/components/...' or 'file.yaml#/components/...'")
-            return "#/components"
+            return _DANGLING
         file, _, inside = reference.partition("#")
         target = self.documents.get(file) if file else self.document
         if target is None:
             self._find(path, f"there is no file '{file}'", nearest(file, self.documents))
-            return "#/components"
-        self._exists(target, inside, path)
-        return "#" + inside
+            return _DANGLING
+        return "#" + inside if self._exists(target, inside, path) else _DANGLING
 
-    def _exists(self, target: Document, inside: str, path: PathTuple) -> None:
+    def _exists(self, target: Document, inside: str, path: PathTuple) -> bool:
         node = target.value
         for step in pointer_steps(f"#{inside}"):
             if not isinstance(node, dict) or step not in node:
                 hint = nearest(step, node) if isinstance(node, dict) else ""
                 self._find(path, f"there is no '{inside[1:]}' in {Path(target.file).name}", hint)
-                return
+                return False
             node = node[step]
+        return True
 
     def _find(self, path: PathTuple, message: str, hint: str = "") -> None:
         self.findings.append(self.document.finding(path, message, hint))

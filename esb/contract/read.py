@@ -198,6 +198,8 @@ class _Fields:
     def parameter(self, node: Any, place: PathTuple) -> None:
         if isinstance(node, dict) and "$ref" in node:
             place, node = pointer_steps(node["$ref"]), self.reader.merged.get(node["$ref"])
+        if node is None:
+            return
         if not isinstance(node, dict) or "name" not in node or "in" not in node:
             self.find(place, "a parameter has a name and says where it is in")
         elif node["in"] == "header":
@@ -214,6 +216,8 @@ class _Fields:
 
     def _value(self, node: Mapping[str, Any], place: PathTuple) -> None:
         schema = self.reader.inline(node.get("schema"), (*place, "schema"))
+        if not schema:
+            return
         repeated = schema.get("type") == "array"
         kind = (schema.get("items") or {}).get("type") if repeated else schema.get("type")
         if kind not in _SCALARS or (repeated and node["in"] == "path"):
@@ -238,6 +242,8 @@ class _Fields:
             return
         at = (*place, "content", JSON)
         schema = self.reader.inline(media[JSON].get("schema"), (*at, "schema"))
+        if not schema:
+            return
         odd = [key for key in schema if key not in _BODY_TOP and not key.startswith("x-")]
         if schema.get("type") != "object" or schema.get("additionalProperties") is not False or odd:
             self.find(

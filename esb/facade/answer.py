@@ -1,0 +1,103 @@
+"""How an exchange ended -> status, headers and body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from esb.codecs import json
+from esb.contract import FieldError, Operation
+from esb.errors import Outcome
+from esb.facade.problems import CATALOGUE, MEDIA_TYPE, Entry, Problem, encode_problem, problem_body
+from esb.model import Effect, Result, Tree
+
+Header: TypeAlias = tuple[bytes, bytes]
+Jitter: TypeAlias = Callable[[], float]
+"""A number from 0 up to 1."""
+
+JSON = b"application/json"
+EXCHANGES = "/v1/exchanges/"
+_DEFAULT_RETRY_S = 2.0
+_MAX_RETRY_S = 3600
+_RETRY_STATUSES = {429, 503}
+_FALLBACK = {
+    Outcome.REFUSED: "refused",
+    Outcome.UNAVAILABLE: "unavailable",
+    Outcome.UNKNOWN: "no_answer",
+    Outcome.MALFORMED: "malformed_answer",
+}
+FINAL = frozenset({Outcome.DONE, Outcome.REFUSED, Outcome.UNAVAILABLE, Outcome.MALFORMED})
+
+
+class Answer(NamedTuple):
+    """What goes out, before the headers that every answer has."""
+
+    status: int
+    media_type: bytes
+    body: bytes
+    headers: tuple[Header, ...] = ()
+
+
+def answer_result(operation: Operation, result: Result, jitter: Jitter) -> Answer:
+    """The six outcomes in HTTP. A hospital system's own words never leave: a refusal is told by the contract's text."""
+    replayed = ((b"idempotency-replayed", b"true"),) if result.replayed else ()
+    if result.outcome is Outcome.DONE:
+        body = result.encoded if result.encoded is not None else json.encode(result.body)
+        return Answer(operation.success_status, JSON, body, replayed)
+    if result.outcome is Outcome.ACCEPTED or (
+        result.outcome is Outcome.UNKNOWN and operation.effect is not Effect.READ
+    ):
+        return _pending(result, replayed)
+    code, entry = _entry(operation, result)
+    body = json.encode(problem_body(code, entry, exchange=result.exchange, errors=_errors(result)))
+    return Answer(entry.status, MEDIA_TYPE, body, replayed + _retry_after(entry.status, result.retry_after, jitter))
+
+
+def answer_problem(problem: Problem, exchange: str, jitter: Jitter) -> Answer:
+    """A problem that the facade itself raised."""
+    status, body = encode_problem(problem, exchange)
+    return Answer(status, MEDIA_TYPE, body, tuple(problem.headers) + _retry_after(status, None, jitter))
+
+
+def state_tree(result: Result, operation: Operation | None) -> dict[str, Tree]:
+    """An exchange as ``GET /v1/exchanges/{id}`` shows it; ``operation`` gives a refusal its text."""
+    state: dict[str, Tree] = {
+        "id": result.exchange,
+        "outcome": str(result.outcome),
+        "final": result.outcome in FINAL,
+    }
+    if result.outcome is Outcome.DONE:
+        state["answer"] = json.decode(result.encoded) if result.encoded is not None else result.body
+    elif result.outcome in FINAL:
+        code, entry = _entry(operation, result)
+        state["problem"] = problem_body(code, entry, exchange=result.exchange, errors=_errors(result))
+    return state
+
+
+def _pending(result: Result, headers: tuple[Header, ...]) -> Answer:
+    entry = CATALOGUE["accepted" if result.outcome is Outcome.ACCEPTED else "settling"]
+    message = {"zh": entry.zh, "en": entry.en}
+    tree = {"exchange": result.exchange, "outcome": str(result.outcome), "message": message}
+    location = (b"location", (EXCHANGES + result.exchange).encode())
+    return Answer(entry.status, JSON, json.encode(tree), (*headers, location))
+
+
+def _entry(operation: Operation | None, result: Result) -> tuple[str, Entry]:
+    refusal = operation.refusals.get(result.code) if operation and result.outcome is Outcome.REFUSED else None
+    if refusal is not None:
+        return refusal.code, Entry(refusal.status, refusal.zh, refusal.en)
+    code = result.code if result.code in CATALOGUE else _FALLBACK[result.outcome]
+    return code, CATALOGUE[code]
+
+
+def _errors(result: Result) -> list[FieldError]:
+    return [one for one in result.details.get("errors", ()) if isinstance(one, FieldError)]
+
+
+def _retry_after(status: int, seconds: float | None, jitter: Jitter) -> tuple[Header, ...]:
+    """Spread over half as long again, so that all who were turned away do not come back in one second."""
+    if status not in _RETRY_STATUSES:
+        return ()
+    wait = math.ceil((seconds or _DEFAULT_RETRY_S) * (1 + jitter() / 2))
+    return ((b"retry-after", str(min(max(wait, 1), _MAX_RETRY_S)).encode()),)
