@@ -1,0 +1,240 @@
+"""The command line: ``esb run``, ``lint``, ``test``, ``explain``, ``try``, ``decode``, ``encode``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from esb import __version__
+from esb.errors import ConfigError
+
+_FORMATS = ("hl7v2", "xml", "fhir", "form", "json")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
+_routes = click.option(
+    "--routes",
+    type=click.Path(path_type=Path),
+    help="The routes file; by default ESB_ROUTES or routes.yaml.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="esb")
+def main() -> None:
+    """The hospital's integration bus: one HTTP contract in front, the hospital's own protocols behind.
+
+    \b
+    Start here:
+      esb lint                         is the configuration sound?
+      esb test                         do the mappings do what their examples say?
+      esb explain registration.lock    what happens to this operation?
+      esb run                          serve it on http://127.0.0.1:8080
+
+    Every command reads routes.yaml, schemas/ and mappings/ in the working directory. Exit status: 0 all well,
+    1 something was found wrong with what you gave, 2 the configuration or the call is wrong.
+    """
+
+
+@main.command()
+@_routes
+@click.option("--host", help="Address to listen on; by default ESB_HOST or 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; by default ESB_PORT or 8080.")
+def run(routes: Path | None, host: str | None, port: int | None) -> None:
+    """Run the whole bus in one process: facade, pipeline and journal.
+
+    The journal is the SQLite file var/esb.db unless ESB_STORE says otherwise. SIGTERM or Ctrl-C lets running effects
+    finish and ends the process.
+    """
+    from esb.app import serve
+
+    _guarded(lambda: serve(_settings(routes, host=host, port=port), os.environ))
+
+
+@main.command()
+@_routes
+@_as_json
+def lint(routes: Path | None, as_json: bool) -> None:
+    """Check routes, contract, mappings, code tables and adapters against each other; list every finding.
+
+    A finding is FILE:LINE:COLUMN, what is wrong and the nearest valid word. Exit status 2 when there is any: the bus would not
+    start either.
+    """
+    from esb.lint import load
+
+    try:
+        plan = load(_settings(routes), os.environ)
+    except ConfigError as error:
+        _print_findings(error, as_json)
+        sys.exit(2)
+    counts = {"routes": len(plan.routes.routes), "endpoints": len(plan.endpoints), "mappings": len(plan.mappings)}
+    if as_json:
+        _print_json({"findings": [], **counts})
+    else:
+        click.echo("sound: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+
+
+@main.command()
+@click.argument("operations", nargs=-1)
+@_routes
+@_as_json
+def test(operations: tuple[str, ...], routes: Path | None, as_json: bool) -> None:
+    """Run the examples that stand beside the mappings; nothing is sent.
+
+    OPERATIONS limits the run to some operations. Exit status 1 when an example fails.
+    """
+    from esb.lint import run_all_examples
+
+    plan = _plan(routes)
+    results = run_all_examples(plan, operations or tuple(plan.mappings))
+    failed = [result for result in results if not result["passed"]]
+    if as_json:
+        _print_json({"examples": results, "failed": len(failed)})
+    else:
+        for result in failed:
+            click.echo(f"{result['file']}:{result['line']}: example '{result['name']}' failed")
+            for difference in result["differences"]:
+                click.echo(f"    {difference}")
+        click.echo(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("operation")
+@_routes
+@_as_json
+def explain(operation: str, routes: Path | None, as_json: bool) -> None:
+    """Show what happens to OPERATION: contract, route with defaults applied, endpoint, limits, mapping, outcomes."""
+    from esb.explain import as_text, explanation
+
+    plan = _plan(routes)
+    _known(operation, plan)
+    facts = explanation(plan, operation)
+    if as_json:
+        _print_json(facts)
+    else:
+        click.echo(as_text(facts))
+
+
+@main.command("try")
+@click.argument("operation")
+@click.argument("file", type=click.File("rb"))
+@click.option("--key", default="KEY1", show_default=True, help="The idempotency key to use.")
+@_routes
+@_as_json
+def try_(operation: str, file: Any, key: str, routes: Path | None, as_json: bool) -> None:
+    """Show what would be sent for the request in FILE (JSON; - for standard input). Nothing is sent.
+
+    The request is checked against the contract, mapped, wrapped in the endpoint's envelopes and written as the adapter would
+    write it.
+    """
+    from esb.explain import attempt
+
+    plan = _plan(routes)
+    _known(operation, plan)
+    request = _decode_or_exit("json", file)
+    facts = attempt(plan, operation, request, key)
+    if as_json:
+        _print_json(facts)
+    elif facts.get("errors"):
+        for error in facts["errors"]:
+            click.echo(f"{error['pointer'] or '/'}: {error['en']}", err=True)
+    else:
+        click.echo(f"to {facts['endpoint']}: {facts['action']}\n\n{facts['wire']}")
+    sys.exit(1 if facts.get("errors") else 0)
+
+
+@main.command()
+@click.argument("format", type=click.Choice(_FORMATS))
+@click.argument("file", type=click.File("rb"))
+@click.option("--charset", help="The charset when the message does not say it, or says it wrong.")
+@_as_json
+def decode(format: str, file: Any, charset: str | None, as_json: bool) -> None:
+    """Read FILE (- for standard input) as FORMAT and print it as JSON.
+
+    With --json the result is one line. Exit status 1 with the reason and the place when it cannot be read.
+    """
+    tree = _decode_or_exit(format, file, charset)
+    _print_json(tree, pretty=not as_json)
+
+
+@main.command()
+@click.argument("format", type=click.Choice(_FORMATS))
+@click.argument("file", type=click.File("rb"))
+@click.option("--charset", help="The charset to write in.")
+def encode(format: str, file: Any, charset: str | None) -> None:
+    """Write the JSON in FILE (- for standard input), as ``esb decode`` prints it, as FORMAT on standard output."""
+    from esb.codecs import EncodeError
+    from esb.codecs.formats import FORMATS
+
+    tree = _decode_or_exit("json", file)
+    try:
+        sys.stdout.buffer.write(FORMATS[format].encode(tree, charset))
+    except EncodeError as error:
+        click.echo(f"{file.name}: {error}", err=True)
+        sys.exit(1)
+
+
+def _decode_or_exit(format: str, file: Any, charset: str | None = None) -> Any:
+    from esb.codecs import DecodeError
+    from esb.codecs.formats import FORMATS
+
+    try:
+        return FORMATS[format].decode(file.read(), charset)
+    except DecodeError as error:
+        place = f" (byte {error.offset})" if error.offset is not None else ""
+        click.echo(f"{file.name}: {error.reason}{place}", err=True)
+        sys.exit(1)
+
+
+def _settings(routes: Path | None, **given: Any) -> Any:
+    from esb.config.settings import Settings
+
+    chosen = {name: value for name, value in {"routes": routes, **given}.items() if value is not None}
+    return Settings(**chosen)
+
+
+def _plan(routes: Path | None) -> Any:
+    from esb.lint import load
+
+    return _guarded(lambda: load(_settings(routes), os.environ))
+
+
+def _guarded(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except ConfigError as error:
+        _print_findings(error, as_json=False)
+        sys.exit(2)
+
+
+def _known(operation: str, plan: Any) -> None:
+    from esb.codecs.yaml import nearest
+
+    if operation not in plan.mappings:
+        hint = nearest(operation, plan.mappings) or "routed operations: " + ", ".join(plan.mappings)
+        click.echo(f"operation '{operation}' has no route ({hint})", err=True)
+        sys.exit(2)
+
+
+def _print_findings(error: ConfigError, as_json: bool) -> None:
+    if as_json:
+        names = ("file", "line", "column", "message", "hint")
+        _print_json({"findings": [{name: getattr(each, name) for name in names} for each in error.findings]})
+        return
+    for finding in error.findings:
+        click.echo(str(finding), err=True)
+    click.echo(f"{len(error.findings)} findings; nothing was started", err=True)
+
+
+def _print_json(tree: Any, pretty: bool = True) -> None:
+    from esb.codecs.json import encode as to_json
+
+    click.echo(to_json(tree, indent=pretty).decode())
+
+
+if __name__ == "__main__":
+    main()

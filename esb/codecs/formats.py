@@ -1,0 +1,43 @@
+"""The formats by name: what ``esb decode`` and ``esb encode`` offer. Bytes <-> a tree that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from esb.codecs import EncodeError, fhir, form, hl7v2, json, xml
+from esb.model import Tree
+
+
+class Format(NamedTuple):
+    """One format. ``decode`` raises ``DecodeError``, ``encode`` raises ``EncodeError``; the charset may be None."""
+
+    decode: Callable[[bytes, str | None], Tree]
+    encode: Callable[[Tree, str | None], bytes]
+
+
+def _read_xml(data: bytes, charset: str | None) -> Tree:
+    root = xml.parse(data, charset=charset)
+    return {xml.local_name(root): xml.decode_element(root)}
+
+
+def _write_xml(tree: Tree, charset: str | None) -> bytes:
+    if not isinstance(tree, dict) or len(tree) != 1:
+        raise EncodeError("must be an object with one member, the root element", "/")
+    ((root, content),) = tree.items()
+    return xml.encode(content, root, charset=charset or "utf-8")
+
+
+FORMATS: dict[str, Format] = {
+    "hl7v2": Format(
+        lambda data, charset: hl7v2.decode(data, charset).to_tree(),
+        lambda tree, charset: hl7v2.Message.from_tree(tree, charset).encode(),
+    ),
+    "xml": Format(_read_xml, _write_xml),
+    "fhir": Format(lambda data, _: fhir.decode(data), lambda tree, _: fhir.encode(tree)),
+    "form": Format(
+        lambda data, charset: form.decode(data, charset or "utf-8"),
+        lambda tree, charset: form.encode(tree, charset or "utf-8"),
+    ),
+    "json": Format(lambda data, _: json.decode(data), lambda tree, _: json.encode(tree)),
+}

@@ -1,0 +1,126 @@
+"""``make demo``: the sandbox hospital and the bus in front of it, the first requests made and printed, Ctrl-C ends both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+HTTP, MLLP, BUS = 18080, 12575, 8080
+SECRETS = {
+    "ESB_SECRET_PARKING": "SBXAKESECRET",
+    "ESB_SECRET_JKT_AES_KEY": "SbxAesKey1234567",
+    "ESB_SECRET_JKT_MD5_KEY": "SBXMD5KEY",
+}
+
+
+def main() -> int:
+    """Start both, show the first requests, wait for Ctrl-C. Returns the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    children: list[subprocess.Popen[str]] = []
+    try:
+        hospital = start(children, "sandbox", "--http", str(HTTP), "--mllp", str(MLLP), "--state", "var/sandbox")
+        ready = json.loads(hospital.stdout.readline() or "{}") if hospital.stdout else {}
+        if not ready:
+            return failed("the sandbox hospital did not start", hospital)
+        print(f"sandbox hospital: http://127.0.0.1:{ready['http']} and MLLP on {ready['mllp']}", flush=True)
+        bus = start(children, "esb.cli", "run", "--port", str(BUS), quiet=True)
+        if not wait_ready(bus):
+            return failed("the bus did not become ready", bus)
+        print(f"bus:              http://127.0.0.1:{BUS}   documentation: http://127.0.0.1:{BUS}/docs", flush=True)
+        first_requests()
+        print("\nBoth keep running. Ctrl-C ends them.", flush=True)
+        return bus.wait()
+    except KeyboardInterrupt:
+        print()
+        return 0
+    finally:
+        stop(children)
+
+
+def start(children: list[subprocess.Popen[str]], *module: str, quiet: bool = False) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", *module],
+        env={**os.environ, **SECRETS},
+        stdout=None if quiet else subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    children.append(child)
+    return child
+
+
+def stop(children: list[subprocess.Popen[str]]) -> None:
+    for child in reversed(children):
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+    for child in children:
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def failed(message: str, child: subprocess.Popen[str]) -> int:
+    print(f"{message} (exit status {child.poll()}); is one of the ports {BUS}, {HTTP}, {MLLP} in use?", file=sys.stderr)
+    return 1
+
+
+def wait_ready(bus: subprocess.Popen[str]) -> bool:
+    for _ in range(600):
+        if bus.poll() is not None:
+            return False
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            with urllib.request.urlopen(f"http://127.0.0.1:{BUS}/readyz", timeout=5):
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def call(method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{BUS}{path}",
+        method=method,
+        data=None if body is None else json.dumps(body, ensure_ascii=False).encode(),
+        headers={"Content-Type": "application/json", **(headers or {})},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return show(method, path, answer.status, json.load(answer))
+    except urllib.error.HTTPError as error:
+        return show(method, path, error.code, json.load(error))
+
+
+def show(method: str, path: str, status: int, answer: Any) -> Any:
+    text = json.dumps(answer, ensure_ascii=False)
+    print(f"\n{method} {path}\n  {status} {text[:240]}{' ...' if len(text) > 240 else ''}", flush=True)
+    return answer
+
+
+def first_requests() -> None:
+    """One request to each kind of hospital system: SQL, SOAP, HL7 v2, FHIR, REST."""
+    known = json.load(urllib.request.urlopen(f"http://127.0.0.1:{HTTP}/control/state", timeout=5))["demo"]
+    call("GET", "/v1/departments?level=1")
+    slots = call("GET", f"/v1/schedules?departmentId={known['department']}&from={known['from']}&to={known['to']}")
+    found = call("POST", "/v1/patients/search", known["patient"])
+    patient, slot = found["items"][0]["id"], next(one for one in slots["items"] if one["status"] == "open")
+    order = f"R{time.time_ns() // 1_000_000}"
+    choice = {key: slot[key] for key in ("slotId", "scheduleId", "departmentId", "doctorId", "start", "end")}
+    lock = {"orderNo": order, "patientId": patient, "slot": choice, "fee": slot["fee"]}
+    call("POST", "/v1/registrations/locks", lock, {"Idempotency-Key": order})
+    call("DELETE", f"/v1/registrations/locks/{order}")
+    call("GET", f"/v1/patients/{patient}/reports")
+    call("GET", "/v1/parking/fees?plate=" + urllib.request.quote(known["plate"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The documents tell the truth: links lead somewhere, YAML is YAML, commands run and print what is shown."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from esb.codecs.yaml import load
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SECRETS = {"ESB_SECRET_PARKING": "x", "ESB_SECRET_JKT_AES_KEY": "0" * 16, "ESB_SECRET_JKT_MD5_KEY": "x"}
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+
+
+def name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def blocks(kind: str) -> list[tuple[str, str]]:
+    return [
+        (name(file), text) for file in DOCS for found, text in FENCE.findall(file.read_text("utf-8")) if found == kind
+    ]
+
+
+def commands() -> list[tuple[str, str, str]]:
+    found = []
+    for file, text in blocks("console"):
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((file, command, output))
+    return [(file, command, output) for file, command, output in found if command.startswith("esb ")]
+
+
+@pytest.mark.parametrize("file", DOCS, ids=name)
+def test_every_relative_link_leads_somewhere(file: Path) -> None:
+    targets = [target for target, _ in LINK.findall(file.read_text("utf-8")) if "://" not in target]
+    missing = [target for target in targets if not (file.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize(("file", "text"), blocks("yaml"))
+def test_every_yaml_block_is_strict_yaml(file: str, text: str) -> None:
+    assert load(text, file).value is not None
+
+
+@pytest.mark.parametrize(("file", "command", "output"), commands())
+def test_every_command_shown_runs_and_prints_the_lines_shown(file: str, command: str, output: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "esb.cli", *shlex.split(command)[1:]],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "ESB_SECRET_PARKING": "x",
+            "ESB_SECRET_JKT_AES_KEY": "0" * 16,
+            "ESB_SECRET_JKT_MD5_KEY": "x",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    missing = [line for line in output.strip().splitlines() if line.strip() not in ("", "...") and line not in printed]
+    assert not missing, printed
+
+
+def test_the_readmes_name_two_set_up_commands_and_no_other() -> None:
+    for file in ("README.md", "README.zh-CN.md"):
+        text = (ROOT / file).read_text("utf-8")
+        assert set(re.findall(r"^make (\w+)", "\n".join(found for _, found in FENCE.findall(text)), re.MULTILINE)) == {
+            "demo",
+            "test",
+        }
+
+
+def test_the_function_reference_is_what_the_code_says() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "esb.mapping.functions"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (ROOT / "docs" / "mapping-functions.md").read_text("utf-8") == done.stdout
