@@ -1,0 +1,28 @@
+"""HL7 v2: bytes <-> lazy, lossless ``Message``; building from field paths; JSON form; MLLP frames.
+
+Where HL7 libraries disagree: formatting escapes stay in the value (``plain_text`` takes them out), ``\\X..\\`` is
+decoded with the message's charset, unknown and unclosed escapes are literal, five encoding characters and short ones
+are read, any version or none, and a line that is no segment is kept under the name it has.
+"""
+
+from esb.codecs.hl7v2.build import build
+from esb.codecs.hl7v2.message import Message, Segment, decode
+from esb.codecs.hl7v2.mllp import Framer, framed
+from esb.codecs.hl7v2.paths import Path, parse, path
+from esb.codecs.hl7v2.syntax import plain_text
+from esb.codecs.hl7v2.tree import from_tree, to_tree
+
+__all__ = [
+    "Framer",
+    "Message",
+    "Path",
+    "Segment",
+    "build",
+    "decode",
+    "framed",
+    "from_tree",
+    "parse",
+    "path",
+    "plain_text",
+    "to_tree",
+]

@@ -1,0 +1,220 @@
+"""HL7 v2 bytes -> a lazy, lossless message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from esb.codecs import DecodeError
+from esb.codecs.hl7v2 import charsets
+from esb.codecs.hl7v2.syntax import STANDARD, Syntax, syntax
+
+_HEADERS = frozenset(("MSH", "FHS", "BHS"))
+
+
+class Segment:
+    """One segment. Fields are split when the first one is asked for."""
+
+    __slots__ = ("_fields", "_syntax", "name", "text")
+
+    def __init__(self, text: str, syntax: Syntax) -> None:
+        self.text = text
+        self._syntax = syntax
+        self.name = text[:3] if text[3:4] == syntax.field else text.partition(syntax.field)[0]
+        self._fields: list[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.name} segment>"
+
+    def get(self, field: int, repetition: int = 1, component: int = 0, subcomponent: int = 0) -> str | None:
+        """A value with its escapes decoded, or None when it is absent or empty; the HL7 null is the text ``""``.
+
+        All counted from 1. ``component`` 0 is the whole repetition, ``subcomponent`` 0 the whole component and
+        ``repetition`` 0 the whole field, with the delimiters inside as they stand. Formatting escapes stay.
+        """
+        fields = self._fields or self._split()
+        if field >= len(fields):
+            return None
+        text = fields[field]
+        if not text:
+            return None
+        syntax = self._syntax
+        if repetition:
+            if syntax.repetition in text:
+                text = _part(text, syntax.repetition, repetition)
+            elif repetition > 1:
+                return None
+        if component:
+            if syntax.component in text:
+                text = _part(text, syntax.component, component)
+            elif component > 1:
+                return None
+            if subcomponent:
+                if syntax.subcomponent in text:
+                    text = _part(text, syntax.subcomponent, subcomponent)
+                elif subcomponent > 1:
+                    return None
+        if syntax.escape in text:
+            return syntax.unescaped(text)
+        return text or None
+
+    def repetitions(self, field: int) -> int:
+        """How many repetitions a field has; 0 when it is absent or empty."""
+        fields = self._fields or self._split()
+        return fields[field].count(self._syntax.repetition) + 1 if field < len(fields) and fields[field] else 0
+
+    def fields(self) -> list[str]:
+        """The fields as they stand on the wire; the index is the HL7 field number, 0 the name."""
+        return list(self._fields or self._split())
+
+    def _split(self) -> list[str]:
+        self._fields = self.text.split(self._syntax.field)
+        return self._fields
+
+
+class Header(Segment):
+    """MSH, FHS or BHS, whose first two fields are the delimiters themselves."""
+
+    __slots__ = ()
+
+    def get(self, field: int, repetition: int = 1, component: int = 0, subcomponent: int = 0) -> str | None:
+        if field > 2:
+            return super().get(field, repetition, component, subcomponent)
+        fields = self._fields or self._split()
+        first = repetition < 2 and component < 2 and subcomponent < 2
+        return (fields[field] or None) if first and field < len(fields) else None
+
+    def _split(self) -> list[str]:
+        mark = self._syntax.field
+        fields = self.text.split(mark)
+        fields.insert(1, mark)
+        self._fields = fields
+        return fields
+
+
+class Message:
+    """A message that keeps its bytes and is split when first asked. Never changes.
+
+    ``raw`` is what ``encode`` gives back; ``text`` the same decoded; ``charset`` the Python codec that read it;
+    ``deviations`` what did not follow the standard, for operators, without data.
+    """
+
+    __slots__ = ("_index", "_order", "charset", "deviations", "raw", "syntax", "text")
+
+    def __init__(self, raw: bytes, text: str, syntax: Syntax, deviations: tuple[str, ...] = ()) -> None:
+        self.raw = raw
+        self.text = text
+        self.syntax = syntax
+        self.charset = syntax.codec
+        self.deviations = deviations
+        self._index: dict[str, list[Segment]] | None = None
+        self._order: list[Segment] = []
+
+    def __repr__(self) -> str:
+        return f"<HL7 v2 message, {len(self.raw)} bytes>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Message) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __iter__(self) -> Iterator[Segment]:
+        """Every segment in order."""
+        if self._index is None:
+            self._split()
+        return iter(self._order)
+
+    def get(
+        self, segment: str, occurrence: int, field: int, repetition: int = 1, component: int = 0, subcomponent: int = 0
+    ) -> str | None:
+        """The value in the ``occurrence``-th (from 0) segment of that name, or None; see ``Segment.get``."""
+        found = (self._index or self._split()).get(segment)
+        if found is None or occurrence >= len(found):
+            return None
+        return found[occurrence].get(field, repetition, component, subcomponent)
+
+    def segments(self, name: str) -> list[Segment]:
+        """Every segment of that name, in order."""
+        return list((self._index or self._split()).get(name, ()))
+
+    def encode(self) -> bytes:
+        """The bytes it was read from or built as."""
+        return self.raw
+
+    def _split(self) -> dict[str, list[Segment]]:
+        index: dict[str, list[Segment]] = {}
+        order = self._order = []
+        syntax = self.syntax
+        for line in _lines(self.text):
+            name = line[:3]
+            segment = Header(line, syntax) if name in _HEADERS else Segment(line, syntax)
+            order.append(segment)
+            name = segment.name
+            if name in index:
+                index[name].append(segment)
+            else:
+                index[name] = [segment]
+        self._index = index
+        return index
+
+
+def decode(data: bytes, charset: str = "", *, default: str = "") -> Message:
+    """The message in ``data``, which is decoded whole before it is split.
+
+    ``charset`` (an MSH-18 value) wins over what MSH-18 says, ``default`` stands in for an empty MSH-18; when neither
+    fits UTF-8 is tried, then GB18030, and ``deviations`` says so. A BOM, blank lines before MSH, blanks at the very
+    end and CR, LF or CRLF ends are read. Raises ``DecodeError`` when no charset fits, when the text does not begin
+    with MSH or its delimiters are none.
+    """
+    odd = ""
+    if data.isascii() and 27 not in data and 0 not in data[:2]:
+        text = data.decode("ascii")
+        codec = _codec_of_escapes(data, charset, default)
+    else:
+        text, codec, odd = charsets.read(data, charset, default)
+    return of_text(data, text, codec, odd)
+
+
+def of_text(data: bytes, text: str, codec: str, odd: str = "") -> Message:
+    """The message in ``text``, which ``codec`` made of ``data``. Raises ``DecodeError``."""
+    if text.startswith("MSH|^~\\&|"):
+        return Message(data, text, _standard(codec), (odd,) if odd else ())
+    marks, strange = _header(text, codec)
+    return Message(data, text, marks, tuple(filter(None, (odd, strange))))
+
+
+def _codec_of_escapes(data: bytes, charset: str, default: str) -> str:
+    """Bytes within ASCII need their charset for ``\\X..\\`` only."""
+    if b"\\X" in data or not data.startswith(b"MSH|^~\\&"):
+        return charsets.codec(charset or charsets.declared(data) or default) or "utf-8"
+    return "ascii"
+
+
+def _standard(codec: str) -> Syntax:
+    return syntax("|", STANDARD, codec)[0]
+
+
+def _header(text: str, codec: str) -> tuple[Syntax, str]:
+    line = text.lstrip("\ufeff\r\n\t ")[:200]
+    if line[:3] in ("FHS", "BHS"):
+        raise DecodeError("is a batch, not one message", 0)
+    if line[:3] != "MSH":
+        raise DecodeError("does not begin with MSH", 0)
+    mark = line[3:4]
+    if not mark or mark.isalnum() or mark <= " ":
+        raise DecodeError("MSH-1 is no field separator", 3)
+    marks = line[4:].replace("\n", "\r").split("\r", 1)[0].split(mark, 1)[0]
+    return syntax(mark, marks, codec)
+
+
+def _lines(text: str) -> list[str]:
+    if text[0] != "M":
+        text = text.lstrip("\ufeff\r\n\t ")
+    if "\n" in text:
+        text = text.replace("\r\n", "\r").replace("\n", "\r")
+    return [line for line in text.rstrip(" \t\r\n").split("\r") if line and not line.isspace()]
+
+
+def _part(text: str, mark: str, number: int) -> str:
+    parts = text.split(mark, number)
+    return parts[number - 1] if number <= len(parts) else ""

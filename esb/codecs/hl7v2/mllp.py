@@ -1,0 +1,88 @@
+"""MLLP: VT, message, FS, CR."""
+
+from __future__ import annotations
+
+from esb.codecs import DecodeError
+
+START = b"\x0b"
+END = b"\x1c\r"
+
+_VT, _FS, _CR, _LF = 0x0B, 0x1C, 0x0D, 0x0A
+
+
+def framed(message: bytes) -> bytes:
+    """The frame of one message."""
+    return START + message + END
+
+
+class Framer:
+    """Cuts a byte stream into messages, as lenient as is safe.
+
+    Bytes before VT are skipped. FS ends a message when CR, LF or VT follows, or nothing does: then ``half_ended`` is
+    true and ``finish`` takes the message without its CR. VT inside a message begins a new one, the unfinished one is
+    dropped. An end with no VT before it, or more than ``limit`` bytes without an end, raise ``DecodeError``; the stream
+    is lost then.
+    """
+
+    __slots__ = ("_buffer", "_limit", "_seen", "_started", "half_ended")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._seen = 0
+        self._started = False
+        self.half_ended = False
+
+    @property
+    def pending(self) -> bytes:
+        """What arrived and is no whole message yet."""
+        return bytes(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that ``data`` completes, in order. Raises ``DecodeError``."""
+        self._buffer += data
+        messages: list[bytes] = []
+        while (message := self._next()) is not None:
+            messages.append(message)
+        if len(self._buffer) > self._limit or any(len(message) > self._limit for message in messages):
+            raise DecodeError(f"a frame is longer than {self._limit} bytes", self._limit)
+        return messages
+
+    def finish(self) -> bytes | None:
+        """The message that ended with FS alone, now that no CR is to be expected; None when there is none."""
+        return self._cut(len(self._buffer) - 1, 1) if self.half_ended else None
+
+    def _next(self) -> bytes | None:
+        if not self._started and not self._begin():
+            return None
+        buffer = self._buffer
+        end = buffer.find(_FS, self._seen)
+        while 0 <= end < len(buffer) - 1:
+            after = buffer[end + 1]
+            if after in (_CR, _LF, _VT):
+                return self._cut(end, 1 if after == _VT else 2)
+            end = buffer.find(_FS, end + 1)
+        self.half_ended = end >= 0
+        self._seen = end if end >= 0 else len(buffer)
+        return None
+
+    def _begin(self) -> bool:
+        """Skip to behind the next VT."""
+        start = self._buffer.find(_VT)
+        if self._buffer.find(END, 0, start if start >= 0 else len(self._buffer)) >= 0:
+            raise DecodeError("a message ends that never began: VT is missing", 0)
+        if start < 0:
+            return False
+        self._drop(start + 1)
+        self._started = True
+        return True
+
+    def _cut(self, end: int, mark: int) -> bytes:
+        message = bytes(self._buffer[:end]).rpartition(START)[2]
+        self._drop(end + mark)
+        return message
+
+    def _drop(self, count: int) -> None:
+        del self._buffer[:count]
+        self._seen = 0
+        self._started = self.half_ended = False

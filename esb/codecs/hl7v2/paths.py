@@ -1,0 +1,48 @@
+"""Field paths as HL7 writes them: ``PID-3[1].4.2``, counted from 1; ``OBX[2]-5`` is the third OBX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from esb.codecs.hl7v2.message import Message
+
+_PATH = re.compile(
+    r"([A-Z][A-Z0-9]{2})(?:\[(\d{1,5})\])?-([1-9]\d{0,2})(?:\[([1-9]\d{0,3})\])?(?:\.([1-9]\d{0,2})(?:\.([1-9]\d{0,2}))?)?"
+)
+
+
+class Path(NamedTuple):
+    """Occurrence from 0, field and repetition from 1, component and sub-component from 1 or 0 for the whole."""
+
+    segment: str
+    occurrence: int
+    field: int
+    repetition: int
+    component: int
+    subcomponent: int
+
+
+@lru_cache(8192)
+def parse(text: str) -> Path:
+    """The path; raises ``ValueError`` that says what a path looks like."""
+    match = _PATH.fullmatch(text)
+    if not match:
+        raise ValueError(f"'{text[:40]}' is no field path: write SEG-field[repetition].component.subcomponent from 1")
+    segment, occurrence, field, repetition, component, subcomponent = match.groups()
+    return Path(
+        segment, int(occurrence or 0), int(field), int(repetition or 1), int(component or 0), int(subcomponent or 0)
+    )
+
+
+@lru_cache(8192)
+def path(text: str) -> Callable[[Message], str | None]:
+    """A reader of that field in any message; the same text gives the same reader. Raises ``ValueError``."""
+    place = parse(text)
+
+    def read(message: Message) -> str | None:
+        return message.get(*place)
+
+    return read
