@@ -1,7 +1,7 @@
-"""Shapes -> Python: one module per mapping with ``action``, ``request`` and ``response``, as straight code without an interpreter.
+"""Shapes -> Python: one module per mapping with ``action``, ``request`` and ``response``, and no interpreter.
 
-Only names made here and ``repr`` of texts, whole numbers and truths reach the source; all else is bound as a constant. The code
-computes what ``evaluate`` computes, or raises anything at all, and then ``evaluate`` says why.
+Only names made here and ``repr`` of texts, whole numbers and truths reach the source; all else is bound as a constant.
+The code computes what ``evaluate`` computes, or raises anything at all, and then ``evaluate`` says why.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from esb.errors import Outcome
 from esb.mapping import values
 from esb.mapping.codes import Lookup
 from esb.mapping.evaluate import OPERATORS
-from esb.mapping.expr import (
+from esb.mapping.nodes import (
     Both,
     Compare,
     Default,
@@ -30,7 +30,20 @@ from esb.mapping.expr import (
     Pipe,
     may_miss,
 )
-from esb.mapping.shape import Case, Constant, Expression, Loop, Sequence_, Shape, Sheet, Structure, Value
+from esb.mapping.shape import (
+    Case,
+    Choice,
+    Constant,
+    Expression,
+    Items,
+    Loop,
+    Shape,
+    Sheet,
+    Structure,
+    Value,
+    With,
+    writes_null,
+)
 
 _HELPERS: dict[str, Any] = {
     "absent": values.absent,
@@ -70,11 +83,7 @@ class Program:
 
     def run(self, file: str) -> dict[str, Callable[..., Any]]:
         """Compile the module and return its functions by name."""
-        scope: dict[str, Any] = {
-            "__builtins__": {"type": type, "dict": dict, "list": list},
-            **_HELPERS,
-            **self.constants,
-        }
+        scope: dict[str, Any] = {"__builtins__": {}, "type": type, "dict": dict, **_HELPERS, **self.constants}
         exec(compile(self.source, f"<mapping {file}>", "exec"), scope)
         return {name: scope[name] for name in ("action", "request", "response")}
 
@@ -98,12 +107,7 @@ class Program:
         return f"{self._whole(case.body)}, {code}, {self._checked(case.message, 'message_text')}, {details}"
 
     def _checked(self, shape: Shape, check: str) -> str:
-        value = self._shape(shape)
-        return (
-            value
-            if isinstance(shape, Constant) and isinstance(shape.value, str) and check != "code_text"
-            else f"{check}({value})"
-        )
+        return f"{check}({self._shape(shape)})" if isinstance(shape, Expression) else self._shape(shape)
 
     def _whole(self, shape: Shape) -> str:
         value = self._shape(shape)
@@ -134,7 +138,7 @@ class Program:
             yield
 
     def _shape(self, shape: Shape) -> str:
-        """The Python expression of a shape; lines it needs before it are written. It is None where the shape is left out."""
+        """The Python expression of a shape, None where it is left out; lines it needs before it are written."""
         match shape:
             case Constant():
                 return self._literal(shape.value)
@@ -144,13 +148,31 @@ class Program:
                 return self._structure(shape)
             case Value():
                 return self._value(shape)
-            case Sequence_():
+            case Items():
                 return self._sequence(shape)
             case Loop():
                 name = self._temporary()
                 self._line(f"{name} = []")
                 self._loop(shape, 0, name)
                 return name
+            case Choice():
+                return self._choice(shape)
+            case With():
+                self._names(shape)
+                return self._shape(shape.body)
+
+    def _names(self, shape: With) -> None:
+        for name, expression in shape.names:
+            self._line(f"{name} = {self._node(expression.node)}")
+
+    def _choice(self, shape: Choice) -> str:
+        name = self._temporary()
+        self._line(f"{name} = None")
+        for at, (when, option) in enumerate(shape.options):
+            condition = self._condition(when.node) if when else "True"
+            with self._block(f"{'elif' if at else 'if'} {condition}:"):
+                self._line(f"{name} = {self._shape(option)}")
+        return name
 
     def _structure(self, shape: Structure) -> str:
         if shape.when is None:
@@ -162,7 +184,7 @@ class Program:
         return name
 
     def _fields(self, fields: tuple[tuple[str, Shape], ...]) -> str:
-        """A dict display of the fields up to the first that may miss, then one assignment each, so that the order stays."""
+        """A dict display up to the first field that may miss, then one assignment each, so that the order stays."""
         sure = next((index for index, (_, shape) in enumerate(fields) if _may_miss(shape)), len(fields))
         display = ", ".join([f"{key!r}: {self._shape(shape)}" for key, shape in fields[:sure]])
         if sure == len(fields):
@@ -191,12 +213,12 @@ class Program:
             self._line(f"{name} = {self._shape(shape.value)}")
         return name
 
-    def _sequence(self, shape: Sequence_) -> str:
-        if not any(isinstance(part, Loop) or _may_miss(part) for part in shape.items):
-            return f"[{', '.join([self._shape(part) for part in shape.items])}]"
+    def _sequence(self, shape: Items) -> str:
+        if not any(isinstance(part, Loop) or _may_miss(part) for part in shape.parts):
+            return f"[{', '.join([self._shape(part) for part in shape.parts])}]"
         name = self._temporary()
         self._line(f"{name} = []")
-        for part in shape.items:
+        for part in shape.parts:
             if isinstance(part, Loop):
                 self._loop(part, 0, name)
             else:
@@ -213,13 +235,16 @@ class Program:
         with self._block(f"for {loop.variables[depth]} in {found}:"):
             self._loop(loop, depth + 1, name)
 
-    def _item(self, body: Structure | Value, name: str) -> None:
-        with self._when(body.when):
+    def _item(self, body: Shape, name: str) -> None:
+        if isinstance(body, With):
+            self._names(body)
+            self._item(body.body, name)
+        elif isinstance(body, Structure | Value) and body.when:
             inner = body.value if isinstance(body, Value) else Structure(body.fields)
-            if isinstance(inner, Constant) and inner.value is None:
-                self._line("pass")
-            else:
-                self._keep(inner, f"{name}.append(%s)")
+            with self._when(body.when):
+                self._item(inner if _may_miss(inner) or isinstance(body, Structure) else Value(inner), name)
+        else:
+            self._keep(body, f"{name}.append(%s)")
 
     def _literal(self, value: Any) -> str:
         return repr(value) if value is None or isinstance(value, bool | int | str) else self._constant(value)
@@ -324,15 +349,14 @@ class Program:
 
 
 def _may_miss(shape: Shape) -> bool:
+    """Whether None from a shape means that it is left out."""
     match shape:
         case Expression():
-            return may_miss(shape.node)
+            return may_miss(shape.node) and not writes_null(shape)
         case Structure():
             return shape.when is not None
-        case Value():
-            return (
-                shape.when is not None
-                or (not isinstance(shape.value, Constant) and _may_miss(shape.value))
-                or shape.value == Constant(None)
-            )
+        case Value() | Choice():
+            return True
+        case With():
+            return _may_miss(shape.body)
     return False

@@ -72,7 +72,7 @@ class Codes(Mapping[str, Table]):
 
 
 def load_codes(folder: Path) -> Codes:
-    """Read every table of a folder; raises ``ConfigError`` with all findings. A folder that does not exist holds none."""
+    """Read every table of a folder, none when there is no folder; raises ``ConfigError`` with all findings."""
     findings: list[Finding] = []
     tables: dict[str, Table] = {}
     for path in sorted(folder.glob("*.yaml")):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from esb.codecs import yaml
 from esb.codecs.yaml import Mark
 from esb.errors import ConfigError, Outcome
 from esb.mapping import values
+from esb.mapping.cases import read_cases
 from esb.mapping.codegen import Program
 from esb.mapping.codes import Codes
 from esb.mapping.evaluate import Evaluator, Failure
 from esb.mapping.examples import Example, ExampleReader
-from esb.mapping.shape import Constant, Reader, Sheet
-from esb.mapping.values import FunctionError
+from esb.mapping.reader import Reader
+from esb.mapping.shape import Constant, Sheet
 from esb.model import Tree
 
 
@@ -43,9 +42,9 @@ class MappingError(Exception):
 class Mapping:
     """One compiled file. Safe for many threads and tasks at once.
 
-    ``action`` is the action's text when it is fixed, otherwise "". ``outcomes`` are the ones its cases can give; an answer that no
-    case matches is malformed. ``refusal_codes`` are all codes that ``refused`` cases can give. ``request_fields`` are the names
-    at the top of the request, for HL7 the field paths of all segments.
+    ``action`` is the action's text when it is fixed, otherwise "". ``outcomes`` are the ones its cases can give; an
+    answer that no case matches is malformed. ``refusal_codes`` are all codes that ``refused`` cases can give.
+    ``request_fields`` are the names at the top of the request, for HL7 the field paths of all segments.
     """
 
     def __init__(self, file: str, sheet: Sheet, examples: tuple[Example, ...]) -> None:
@@ -70,7 +69,7 @@ class Mapping:
             return self.build_slowly(request, exchange, site)
 
     def interpret(self, answer: Tree, request: Tree, exchange: dict[str, Tree], site: dict[str, Tree]) -> Verdict:
-        """What an answer means; malformed when no case matches. Raises ``MappingError`` when a case that matches cannot be filled."""
+        """What an answer means, malformed when no case matches; raises ``MappingError`` when one cannot be computed."""
         try:
             found = self._response(answer, request, exchange, site)
         except Exception:
@@ -81,46 +80,37 @@ class Mapping:
         return Verdict(self._sheet.cases[index].outcome, body, code, message, details)
 
     def source_paths(self, side: str) -> list[tuple[str, Mark]]:
-        """Every static path with its place. ``side`` is ``request`` (paths into the canonical request), ``answer`` (into the
-        answer), ``site`` (into the endpoint's site values) or ``done`` (names at the top of ``done`` bodies).
+        """Every static path with its place.
+
+        ``side`` is ``request`` (paths into the canonical request), ``answer`` (into the answer), ``site`` (into the
+        endpoint's site values) or ``done`` (names at the top of ``done`` bodies).
 
         Paths are written ``slot.start``, ``items[].code`` for an item of a loop, ``items[0].code``, ``PID-3.1``.
         """
         return list(self._sheet.targets if side == "done" else self._sheet.sources[side])
 
-    def build_slowly(self, request: Tree, exchange: dict[str, Tree], site: dict[str, Tree]) -> tuple[str, Tree]:
-        """The same as ``build`` by the reference evaluator."""
+    def build_slowly(self, request: Tree, exchange: Tree, site: Tree) -> tuple[str, Tree]:
+        """The same as ``build``, by the reference evaluator."""
         evaluator = Evaluator({"request": request, "exchange": exchange, "site": site})
-
-        def run() -> tuple[str, Tree]:
-            return evaluator.checked(self._sheet.action, values.action), evaluator.whole(self._sheet.request)
-
-        return self._diagnosed(run, "request")
-
-    def interpret_slowly(
-        self, answer: Tree, request: Tree, exchange: dict[str, Tree], site: dict[str, Tree]
-    ) -> Verdict:
-        """The same as ``interpret`` by the reference evaluator."""
-        evaluator = Evaluator({"answer": answer, "request": request, "exchange": exchange, "site": site})
-
-        def run() -> Verdict:
-            for case in self._sheet.cases:
-                if (found := evaluator.case(case)) is not None:
-                    return Verdict(case.outcome, *found)
-            return self._unmatched()
-
-        return self._diagnosed(run, "response")
-
-    def _diagnosed(self, run: Callable[[], Any], side: str) -> Any:
         try:
-            return run()
-        except Failure as failure:
-            where = failure.expression
-            raise MappingError(self.file, where.line, where.target, failure.path, failure.reason) from None
-        except FunctionError as error:
-            raise MappingError(self.file, 1, side, "", error.reason) from None
-        except RecursionError:
-            raise MappingError(self.file, 1, side, "", "the data is nested too deeply") from None
+            return evaluator.checked(self._sheet.action, values.action), evaluator.whole(self._sheet.request)
+        except Exception as error:
+            raise self._diagnosed(error, "request") from None
+
+    def interpret_slowly(self, answer: Tree, request: Tree, exchange: Tree, site: Tree) -> Verdict:
+        """The same as ``interpret``, by the reference evaluator."""
+        evaluator = Evaluator({"answer": answer, "request": request, "exchange": exchange, "site": site})
+        try:
+            found = ((case.outcome, evaluator.case(case)) for case in self._sheet.cases)
+            return next((Verdict(outcome, *parts) for outcome, parts in found if parts), None) or self._unmatched()
+        except Exception as error:
+            raise self._diagnosed(error, "response") from None
+
+    def _diagnosed(self, error: Exception, side: str) -> MappingError:
+        if isinstance(error, Failure):
+            where = error.expression
+            return MappingError(self.file, where.line, where.target, error.path, error.reason)
+        return MappingError(self.file, 1, side, "", f"cannot be computed: {type(error).__name__}")
 
     def _unmatched(self) -> Verdict:
         return Verdict(Outcome.MALFORMED, message=f"no case of {self.file} matches the answer")
@@ -135,8 +125,20 @@ def load_mapping(path: Path, codes: Codes) -> Mapping:
 def compile_mapping(document: yaml.Document, text: str, codes: Codes) -> Mapping:
     """The mapping in a loaded document whose text is ``text``; raises ``ConfigError`` with every finding at once."""
     reader = Reader(document, codes, text)
-    sheet = reader.read()
+    root = document.value
+    if not isinstance(root, dict):
+        raise ConfigError([document.finding((), "a mapping needs 'action' and 'response'")])
+    reader.only(root, (), ("action", "request", "response", "examples"))
+    for key in ("action", "response"):
+        if key not in root:
+            reader.find((), f"'{key}' is missing")
+    reader.action(root.get("action", "-"))
+    reader.request(root.get("request"))
+    read_cases(reader, root.get("response", {"done": None}))
     examples = ExampleReader(document, reader.findings).read()
     if reader.findings:
         raise ConfigError(reader.findings)
-    return Mapping(document.file, sheet, examples)
+    try:
+        return Mapping(document.file, reader.sheet, examples)
+    except (SyntaxError, RecursionError, MemoryError):
+        raise ConfigError([document.finding((), "is nested too deeply to compile")]) from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from esb.errors import Outcome
 from esb.mapping import values
-from esb.mapping.expr import (
+from esb.mapping.nodes import (
     Both,
     Compare,
     Default,
@@ -26,7 +26,19 @@ from esb.mapping.expr import (
     Pipe,
     may_miss,
 )
-from esb.mapping.shape import Case, Constant, Expression, Loop, Sequence_, Shape, Structure, Value
+from esb.mapping.shape import (
+    Case,
+    Choice,
+    Constant,
+    Expression,
+    Items,
+    Loop,
+    Shape,
+    Structure,
+    Value,
+    With,
+    writes_null,
+)
 from esb.mapping.values import FunctionError
 from esb.model import Tree
 
@@ -68,10 +80,16 @@ class Evaluator:
                 return self._structure(shape)
             case Value():
                 return self.shape(shape.value) if self._holds(shape.when) else None
-            case Sequence_():
-                return [item for part in shape.items for item in self._items(part)]
+            case Items():
+                return [item for part in shape.parts for item in self._items(part)]
             case Loop():
                 return list(self._loop(shape, 0))
+            case Choice():
+                return next((self.shape(option) for when, option in shape.options if self._holds(when)), None)
+            case With():
+                for name, expression in shape.names:
+                    self.roots[name] = self.compute(expression)
+                return self.shape(shape.body)
 
     def case(self, case: Case) -> tuple[Tree, Tree, Tree, Tree] | None:
         """Body, code, message and details of a case that holds, otherwise None."""
@@ -183,14 +201,14 @@ class Evaluator:
         if not self._holds(shape.when):
             return None
         found = ((name, part, self.shape(part)) for name, part in shape.fields)
-        return {name: value for name, part, value in found if value is not None or isinstance(part, Constant)}
+        return {name: value for name, part, value in found if value is not None or writes_null(part)}
 
     def _items(self, part: Shape) -> Iterator[Tree]:
         if isinstance(part, Loop):
             yield from self._loop(part, 0)
             return
         value = self.shape(part)
-        if value is not None or isinstance(part, Constant):
+        if value is not None or writes_null(part):
             yield value
 
     def _loop(self, loop: Loop, depth: int) -> Iterator[Tree]:

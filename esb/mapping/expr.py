@@ -1,20 +1,38 @@
 """Expressions of the mapping language: text -> tree of frozen nodes, with every name resolved and every mistake placed.
 
-From loosest to tightest: ``or``, ``and``, ``not``, one comparison (``== != < <= > >= in``), ``??``, pipes, then paths, literals,
-lists and parentheses. Bounded: 2,000 characters, 24 levels.
+From loosest to tightest: ``or``, ``and``, ``not``, one comparison (``== != < <= > >= in``), ``??``, pipes, then paths,
+literals, lists and parentheses. Bounded: 2,000 characters, 24 levels.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn
 
 from esb.codecs.yaml import nearest
 from esb.mapping.codes import Codes
 from esb.mapping.functions import FUNCTIONS, Function
+from esb.mapping.nodes import (
+    Both,
+    Compare,
+    Default,
+    Either,
+    Field,
+    Index,
+    Key,
+    ListOf,
+    Literal,
+    Node,
+    Not,
+    Path,
+    Pipe,
+    Step,
+    children,
+    lenient,
+)
 from esb.mapping.values import FunctionError
 
 MAX_LENGTH = 2_000
@@ -29,97 +47,9 @@ class ExprError(Exception):
         self.offset, self.message, self.hint = offset, message, hint
 
 
-class Key(NamedTuple):
-    name: str
-
-
-class Index(NamedTuple):
-    at: int
-
-
-class Field(NamedTuple):
-    """An HL7 field, counted from 1."""
-
-    field: int
-    repetition: int = 1
-    component: int | None = None
-    sub: int | None = None
-
-
-Step: TypeAlias = Key | Index | Field
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf:
-    items: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """``root`` is request, answer, exchange, site or the variable of a loop."""
-
-    root: str
-    steps: tuple[Step, ...]
-    optional: bool
-    text: str
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pipe:
-    """``call`` takes the value and the arguments. ``words`` are all results it can give, where that is known."""
-
-    value: Node
-    name: str
-    call: Callable[..., Any]
-    arguments: tuple[Node, ...]
-    may_miss: bool
-    offset: int
-    words: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Default:
-    value: Node
-    otherwise: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    operator: str
-    left: Node
-    right: Node
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Both:
-    left: Node
-    right: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    left: Node
-    right: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    value: Node
-
-
-Node: TypeAlias = Literal | ListOf | Path | Pipe | Default | Compare | Both | Either | Not
-
-
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which names mean what. ``bare`` is the root of names that are not bound: request, or answer on the response side."""
+    """Which names mean what. ``bare`` is the root of unbound names: request, or answer on the response side."""
 
     bare: str
     roots: frozenset[str]
@@ -138,55 +68,6 @@ class Scope:
 REQUEST = Scope("request", frozenset({"request", "exchange", "site"}), {})
 RESPONSE = Scope("answer", frozenset({"answer", "request", "exchange", "site"}), {})
 EXCHANGE_KEYS = ("id", "key", "operation", "now")
-
-
-def may_miss(node: Node) -> bool:
-    """Whether an expression can give nothing."""
-    match node:
-        case Path():
-            return node.optional
-        case Literal():
-            return node.value is None
-        case Pipe():
-            return node.may_miss or may_miss(node.value) or any(map(may_miss, node.arguments))
-        case Default():
-            return may_miss(node.otherwise)
-    return False
-
-
-def lenient(node: Node) -> Node:
-    """The left side of ``??``: what it starts from may be missing."""
-    match node:
-        case Path():
-            return replace(node, optional=True)
-        case Pipe():
-            return replace(node, value=lenient(node.value))
-        case Default():
-            return replace(node, otherwise=lenient(node.otherwise))
-    return node
-
-
-def children(node: Node) -> tuple[Node, ...]:
-    match node:
-        case ListOf():
-            return node.items
-        case Pipe():
-            return (node.value, *node.arguments)
-        case Default():
-            return (node.value, node.otherwise)
-        case Compare() | Both() | Either():
-            return (node.left, node.right)
-        case Not():
-            return (node.value,)
-    return ()
-
-
-def paths(node: Node) -> Iterable[Path]:
-    """Every path in an expression."""
-    if isinstance(node, Path):
-        yield node
-    for child in children(node):
-        yield from paths(child)
 
 
 def _bounded(node: Node) -> Node:
@@ -215,7 +96,8 @@ _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _OPERATOR = re.compile(r"==|!=|<=|>=|\?\?|[<>|()\[\],]")
 _KEY = re.compile(r"\.(?:(@?\w+)|(#text)|'((?:[^']|'')*)')")
 _INDEX = re.compile(r"\[([0-9]{1,6})\]")
-_FIELD = re.compile(r"-([0-9]{1,3})(?:\[([0-9]{1,4})\])?(?:\.([0-9]{1,3}))?(?:\.([0-9]{1,3}))?")
+_OPTIONAL = re.compile(r"\?(?!\?)|\?(?=\?\?)")
+_FIELD = re.compile(r"-([0-9]{1,3})(?:\[([0-9]{1,4}|\*)\])?(?:\.([0-9]{1,3}))?(?:\.([0-9]{1,3}))?")
 
 
 class Parser:
@@ -235,8 +117,8 @@ class Parser:
             self._unexpected("the end")
         return _bounded(node)
 
-    def loop(self) -> tuple[Node, str, int]:
-        """``expression as name``: the source, the name and the name's offset."""
+    def naming(self) -> tuple[Node, str, int]:
+        """``expression as name``: the value, the name and the name's offset."""
         node = self.expression()
         if self.token.text != "as":
             self._unexpected("'as name'")
@@ -312,11 +194,8 @@ class Parser:
         if self._take("["):
             return ListOf(self._list("]"))
         if token.sort == "word":
-            raise ExprError(
-                token.offset,
-                f"'{token.text}' is not a value",
-                f"write ${token.text} for a field, '{token.text}' for text",
-            )
+            hint = f"write ${token.text} for a field, '{token.text}' for text"
+            raise ExprError(token.offset, f"'{token.text}' is not a value", hint)
         self._unexpected("a value")
 
     def _list(self, end: str) -> tuple[Node, ...]:
@@ -342,19 +221,17 @@ class Parser:
         return self._bound(value, function, arguments, name.offset)
 
     def _bound(self, value: Node, function: Function, arguments: tuple[Node, ...], offset: int) -> Pipe:
-        literals = [argument.value for argument in arguments if isinstance(argument, Literal)]
-        problem = function.wrong_count(len(arguments)) or next(
-            filter(None, (function.wrong_kind(i, a.value) for i, a in enumerate(arguments) if isinstance(a, Literal))),
-            "",
-        )
-        if not problem and function.prepared and len(literals) < len(arguments):
-            problem = f"'{function.name}' takes literals only"
-        if problem:
-            raise ExprError(offset, problem)
+        literals = {at: node.value for at, node in enumerate(arguments) if isinstance(node, Literal)}
+        wrong = [function.wrong_count(len(arguments))]
+        if function.prepared and len(literals) < len(arguments):
+            wrong.append(f"'{function.name}' takes literals only")
+        wrong += [function.wrong_kind(*pair) for pair in literals.items() if not wrong[0]]
+        if any(wrong):
+            raise ExprError(offset, next(filter(None, wrong)))
         if not function.prepared:
             return Pipe(value, function.name, function.make, arguments, function.may_miss, offset)
         try:
-            return Pipe(value, function.name, function.make(*literals), (), function.may_miss, offset)
+            return Pipe(value, function.name, function.make(*literals.values()), (), function.may_miss, offset)
         except FunctionError as error:
             raise ExprError(offset, error.reason) from None
 
@@ -417,9 +294,7 @@ class Parser:
         root, steps = self.scope.resolve(name)
         steps += tuple(self._steps())
         text = self.text[start : self.at]
-        optional = self.text[self.at : self.at + 1] == "?" and (
-            self.text[self.at + 1 : self.at + 2] != "?" or self.text[self.at + 2 : self.at + 3] == "?"
-        )
+        optional = _OPTIONAL.match(self.text, self.at) is not None
         self.at += optional
         self._check(root, steps, start)
         return Token("path", text, start, Path(root, steps, optional, text, start))
@@ -427,11 +302,8 @@ class Parser:
     def _steps(self) -> Iterable[Step]:
         while True:
             if match := _FIELD.match(self.text, self.at):
-                field, repetition, component, sub = (int(part) if part else None for part in match.groups())
                 self.at = match.end()
-                if 0 in (field, repetition, component, sub):
-                    raise ExprError(self.at - len(match[0]), "HL7 fields, repetitions and components count from 1")
-                yield Field(field or 1, repetition or 1, component, sub)
+                yield self._field(match)
                 if self.text[self.at : self.at + 1] in (".", "["):
                     raise ExprError(self.at, "nothing can follow an HL7 field but its component and its subcomponent")
                 return
@@ -445,6 +317,13 @@ class Parser:
             else:
                 return
             self.at = match.end()
+
+    def _field(self, match: re.Match[str]) -> Field:
+        parts = match.groups()
+        if any(part is not None and part.strip("0") == "" for part in parts):
+            raise ExprError(match.start(), "HL7 fields, repetitions and components count from 1")
+        field, repetition, component, sub = (int(part) if part and part != "*" else 0 for part in parts)
+        return Field(field, repetition if parts[1] else 1, component, sub)
 
     def _check(self, root: str, steps: tuple[Step, ...], offset: int) -> None:
         if root in ("request", "exchange", "site") and any(isinstance(step, Field) for step in steps):

@@ -1,7 +1,7 @@
 """What an expression may do to a value: the primitives shared by compiled mappings and by the reference evaluator.
 
-``None`` stands for missing: a key that is absent and a key that is null are the same thing here. A wrong type is never missing,
-with one exception that XML forces: an empty element is the text ``""``, and looking for a child in it finds nothing.
+``None`` stands for missing: a key that is absent and a key that is null are the same thing here. A wrong type is never
+missing, with one exception that XML forces: an empty element is the text ``""``, and a child of it is just not there.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from esb.codecs.hl7v2 import Message, Segment
 from esb.model import Tree
 
+MAX_COMPONENTS = 30
 MAX_ITEMS = 1_000_000
 """How many items the nested loops of one mapping may visit together."""
 
@@ -44,17 +46,17 @@ def kind(value: Tree) -> str:
         return f"a list of {len(value)}"
     if value == "":
         return "empty text"
-    return _KINDS.get(type(value)) or (
-        "an HL7 message" if is_message(value) else "an HL7 segment" if is_segment(value) else "an object"
-    )
+    if type(value) in _KINDS:
+        return _KINDS[type(value)]
+    return "an HL7 message" if is_message(value) else "an HL7 segment" if is_segment(value) else "an object"
 
 
 def is_message(value: Tree) -> bool:
-    return hasattr(value, "segments")
+    return isinstance(value, Message)
 
 
 def is_segment(value: Tree) -> bool:
-    return type(value) not in _KINDS and hasattr(value, "get") and not is_message(value)
+    return isinstance(value, Segment)
 
 
 def key(value: Tree, name: str) -> Tree:
@@ -69,7 +71,7 @@ def key(value: Tree, name: str) -> Tree:
         if value == "" or name.startswith("@"):
             return None
     elif is_message(value):
-        return list(value.segments(name)) or None
+        return value.segments(name) or None
     raise FunctionError(f"is {kind(value)}, not a structure")
 
 
@@ -80,14 +82,33 @@ def item(value: Tree, index: int) -> Tree:
     return value if index == 0 else None
 
 
-def hl7(value: Tree, field: int, repetition: int, component: int | None, sub: int | None) -> Tree:
-    """A field of an HL7 segment (of the first one, if given several), or None when it is not valued."""
+def hl7(value: Tree, field: int, repetition: int, component: int, sub: int) -> Tree:
+    """A field of an HL7 segment (of the first one, if given several); None when it is not valued or HL7-null.
+
+    Repetition 0 is all of them: the list of one component, or of structures by component number.
+    """
     segment = item(value, 0)
     if segment is None:
         return None
     if not is_segment(segment):
         raise FunctionError(f"is {kind(segment)}, not an HL7 segment")
-    return segment.get(field, repetition, component or 1, sub or 1) or None
+    if repetition:
+        return _valued(segment, field, repetition, component, sub)
+    counted = range(1, segment.repetitions(field) + 1)
+    found = [
+        _valued(segment, field, at, component, sub) if component else _components(segment, field, at) for at in counted
+    ]
+    return [value for value in found if value] or None
+
+
+def _valued(segment: Segment, field: int, repetition: int, component: int, sub: int) -> str | None:
+    text = segment.get(field, repetition, component, sub)
+    return None if text == '""' else text
+
+
+def _components(segment: Segment, field: int, repetition: int) -> dict[str, Tree]:
+    found = ((at, _valued(segment, field, repetition, at, 0)) for at in range(1, MAX_COMPONENTS + 1))
+    return {str(at): value for at, value in found if value is not None}
 
 
 def items(value: Tree, may_miss: bool) -> list[Tree]:

@@ -30,7 +30,7 @@ def resources(value: Tree, type_: str) -> list[Tree]:
     may_miss=True,
 )
 def resolve(value: Tree, bundle: Tree) -> Tree:
-    """The resource a reference points at, looked for in a bundle by full URL and by type and id; nothing when it is not there."""
+    """The resource of a bundle that a reference names by full URL or by type and id; nothing when it is not there."""
     target = value.get("reference") if isinstance(value, dict) else need_text(value)
     for entry in _entries(bundle) if target else ():
         found = _resource(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from esb.mapping.functions.registry import function, need_dict, need_list, need_text
@@ -71,6 +72,6 @@ def pluck(value: Tree, name: str) -> list[Tree]:
 
 
 def _plain(value: Tree) -> Any:
-    if isinstance(value, bool) or isinstance(value, list | dict) or value is None:
+    if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
         raise FunctionError(f"needs texts or numbers, got {kind(value)}")
     return value

@@ -38,7 +38,7 @@ def id_number(value: Tree) -> str:
     ("'none' | id_valid('2026-01-15')", False),
 )
 def id_valid(value: Tree, today: str) -> bool:
-    """Whether text is an identity number with a known province, a birth date that exists and is past, and the right check digit."""
+    """Whether text is an identity number: known province, a birth date up to today, the right check digit."""
     try:
         number = id_number(value)
         born = id_birth(number)

@@ -1,10 +1,10 @@
-"""How a function of the mapping language is declared: a Python function with examples, called ``value | name(arguments)``."""
+"""How a function of the mapping language is declared: a Python function with examples, called ``value | name(...)``."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,7 +37,8 @@ class Function:
     may_miss: bool
     least: int
     most: int | None
-    kinds: tuple[str, ...] = field(default=())
+    kinds: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
     def wrong_count(self, given: int) -> str:
         """What is wrong with that many arguments, or nothing."""
@@ -49,9 +50,10 @@ class Function:
     def wrong_kind(self, index: int, value: Tree) -> str:
         """What is wrong with a literal as argument ``index``, or nothing."""
         wanted = self.kinds[min(index, len(self.kinds) - 1)]
-        if (wanted == "str" and not isinstance(value, str)) or (wanted == "int" and type(value) is not int):
-            return f"argument {index + 1} of '{self.name}' must be {'text' if wanted == 'str' else 'a whole number'}, got {kind(value)}"
-        return ""
+        word = {"str": "text", "int": "a whole number"}.get(wanted.removesuffix(" | None"), "")
+        if not word or (word == "text" and isinstance(value, str)) or (word != "text" and type(value) is int):
+            return ""
+        return f"argument {index + 1} of '{self.name}' must be {word}, got {kind(value)}"
 
 
 FUNCTIONS: dict[str, Function] = {}
@@ -64,21 +66,31 @@ def function(
 
     def register(target: F) -> F:
         called = name or target.__name__.rstrip("_")
-        least, most, kinds = _arguments(target, prepared)
         summary = inspect.cleandoc(target.__doc__ or "").replace("\n", " ")
         entries = tuple(Example(*example) for example in examples)
-        FUNCTIONS[called] = Function(called, target, summary, entries, prepared, may_miss, least, most, kinds)
+        FUNCTIONS[called] = Function(
+            called, target, summary, entries, prepared, may_miss, *_arguments(target, prepared)
+        )
         return target
 
     return register
 
 
-def _arguments(target: Callable[..., Any], prepared: bool) -> tuple[int, int | None, tuple[str, ...]]:
+def _arguments(target: Callable[..., Any], prepared: bool) -> tuple[int, int | None, tuple[str, ...], tuple[str, ...]]:
+    """Least and most number of arguments, their kinds, and how the reference writes them."""
     parameters = list(inspect.signature(target).parameters.values())[0 if prepared else 1 :]
     many = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     single = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     least = sum(parameter.default is parameter.empty for parameter in single)
-    return least, None if many else len(single), tuple(str(parameter.annotation) for parameter in parameters)
+    kinds = tuple(str(parameter.annotation) for parameter in parameters)
+    return least, None if many else len(single), kinds, tuple(map(_written, parameters))
+
+
+def _written(parameter: inspect.Parameter) -> str:
+    name = parameter.name.rstrip("_")
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return f"{name}..."
+    return name if parameter.default is parameter.empty else f"{name}?"
 
 
 def need_text(value: Tree) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from esb.mapping.functions.registry import function, need_list, need_text
+from esb.mapping.functions.registry import function, need_int, need_list, need_text
 from esb.mapping.values import FunctionError, kind
 from esb.model import Tree
 
@@ -93,6 +93,12 @@ def _finite(number: Decimal) -> Decimal:
     return number
 
 
+@function(("100 | plus(1100)", 1200), ("1200 | plus(-200)", 1000), ("'1' | plus(1)", FunctionError))
+def plus(value: Tree, other: int) -> int:
+    """The sum of two whole numbers, for totals that their system leaves to the reader."""
+    return need_int(value) + need_int(other)
+
+
 @function(("['a', 'b'] | join('、')", "a、b"), ("['Patient/', '1'] | join('')", "Patient/1"), ("'a' | join(',')", "a"))
 def join(value: Tree, separator: str) -> str:
     """The texts of a list as one text."""
@@ -153,6 +159,18 @@ def _mark(mark: Tree) -> str:
     if not need_text(mark):
         raise FunctionError("the mark must not be empty")
     return str(mark)
+
+
+@function(
+    ("'1-100-1100' | part('-', 1)", "100"),
+    ("'a-b' | part('-', 5) ?? 'none'", "none"),
+    ("'a-b' | part('-', -1)", "b"),
+    may_miss=True,
+)
+def part(value: Tree, separator: str, index: int) -> str | None:
+    """One of the parts of a text between separators, counted from 0; nothing when there are not that many."""
+    found = split(value, separator)
+    return found[need_int(index)] if -len(found) <= need_int(index) < len(found) else None
 
 
 @function(("'138-0000 8000' | digits", "13800008000"))

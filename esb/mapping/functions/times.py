@@ -1,7 +1,8 @@
 """Functions for times and dates. Canonical times are RFC 3339 text at +08:00, canonical dates are ISO text.
 
-Formats are written with the letters of strftime: ``%Y %m %d %H %M %S``, ``%y`` (two digits, 1970 to 2069), ``%L`` (milliseconds)
-and ``%%``. ``%-m``, ``%-d``, ``%-H``, ``%-M`` and ``%-S`` write without a leading zero and read with or without one. Everything else stands for itself.
+Formats are written with the letters of strftime: ``%Y %m %d %H %M %S``, ``%y`` (two digits, 1970 to 2069), ``%L``
+(milliseconds) and ``%%``. ``%-m``, ``%-d``, ``%-H``, ``%-M`` and ``%-S`` write without a leading zero and read with or
+without one. Everything else stands for itself.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ _LETTERS = {
     "-S": (r"(?P<S>[0-9]{1,2})", "{0.second}"),
     "%": ("%", "%"),
 }
+_BRACE = re.compile(r"[{}]")
 _DIRECTIVE = re.compile(r"%(-?.)", re.DOTALL)
 _CANONICAL = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _HL7 = re.compile(
@@ -115,13 +118,15 @@ def read_ts(value: Tree) -> str:
     match = _HL7.fullmatch(need_text(value))
     if not match:
         raise FunctionError("is not an HL7 time stamp of day precision or better")
-    zone = match["zone"]
-    offset = (
-        timezone(timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:])))
-        if zone and zone[1:] < "2400"
-        else SHANGHAI
-    )
-    return _canonical(_shanghai(_moment_of(match).replace(tzinfo=offset)))
+    return _canonical(_shanghai(_moment_of(match).replace(tzinfo=_offset(match["zone"]))))
+
+
+def _offset(zone: str | None) -> timezone:
+    if not zone:
+        return SHANGHAI
+    if zone[1:3] > "23" or zone[3:] > "59":
+        raise FunctionError("has an offset that does not exist")
+    return timezone(timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:])))
 
 
 @function(("'19000101' | read_ts_date", "1900-01-01"), ("'19000101083000' | read_ts_date", "1900-01-01"))
@@ -241,9 +246,8 @@ def _names(format_: str) -> list[str]:
 def _writer(format_: str) -> Callable[[datetime], str]:
     _names(format_)
     pieces = re.split(r"%(-?.)", format_, flags=re.DOTALL)
-    template = "".join(
-        _LETTERS[part][1] if index % 2 else re.sub(r"([{}])", r"\1\1", part) for index, part in enumerate(pieces)
-    )
+    parts = [_LETTERS[part][1] if at % 2 else _BRACE.sub(r"\g<0>\g<0>", part) for at, part in enumerate(pieces)]
+    template = "".join(parts)
     return lambda found: template.format(found, found.microsecond // 1000)
 
 
@@ -271,10 +275,13 @@ def _pattern(format_: str) -> re.Pattern[str]:
 
 def _moment_of(match: re.Match[str]) -> datetime:
     parts = match.groupdict()
-    year = int(parts["Y"]) if parts.get("Y") else 1900 + int(parts["y"]) + (100 if int(parts["y"]) < 70 else 0)
+    year = int(parts["Y"]) if parts.get("Y") else _century(int(parts["y"]))
+    hour, minute, second = (int(parts.get(name) or 0) for name in "HMS")
     try:
-        return datetime(
-            year, int(parts["m"]), int(parts["d"]), *(int(parts.get(name) or 0) for name in "HMS"), tzinfo=SHANGHAI
-        )
+        return datetime(year, int(parts["m"]), int(parts["d"]), hour, minute, second, tzinfo=SHANGHAI)
     except ValueError:
         raise FunctionError("is a time that does not exist") from None
+
+
+def _century(year: int) -> int:
+    return year + (2000 if year < 70 else 1900)

@@ -1,0 +1,144 @@
+"""What an expression is made of, after its names are resolved: frozen nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+
+class Key(NamedTuple):
+    name: str
+
+
+class Index(NamedTuple):
+    at: int
+
+
+class Field(NamedTuple):
+    """An HL7 field, all counted from 1; repetition 0 is all of them, component and sub 0 the whole."""
+
+    field: int
+    repetition: int = 1
+    component: int = 0
+    sub: int = 0
+
+
+Step: TypeAlias = Key | Index | Field
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """``root`` is request, answer, exchange, site or the variable of a loop."""
+
+    root: str
+    steps: tuple[Step, ...]
+    optional: bool
+    text: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """``call`` takes the value and the arguments. ``words`` are all results it can give, where that is known."""
+
+    value: Node
+    name: str
+    call: Callable[..., Any]
+    arguments: tuple[Node, ...]
+    may_miss: bool
+    offset: int
+    words: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    value: Node
+    otherwise: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    operator: str
+    left: Node
+    right: Node
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    value: Node
+
+
+Node: TypeAlias = Literal | ListOf | Path | Pipe | Default | Compare | Both | Either | Not
+
+
+def may_miss(node: Node) -> bool:
+    """Whether an expression can give nothing."""
+    match node:
+        case Path():
+            return node.optional
+        case Literal():
+            return node.value is None
+        case Pipe():
+            return node.may_miss or may_miss(node.value) or any(map(may_miss, node.arguments))
+        case Default():
+            return may_miss(node.otherwise)
+    return False
+
+
+def lenient(node: Node) -> Node:
+    """The left side of ``??``: what it starts from may be missing."""
+    match node:
+        case Path():
+            return replace(node, optional=True)
+        case Pipe():
+            return replace(node, value=lenient(node.value))
+        case Default():
+            return replace(node, otherwise=lenient(node.otherwise))
+    return node
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    match node:
+        case ListOf():
+            return node.items
+        case Pipe():
+            return (node.value, *node.arguments)
+        case Default():
+            return (node.value, node.otherwise)
+        case Compare() | Both() | Either():
+            return (node.left, node.right)
+        case Not():
+            return (node.value,)
+    return ()
+
+
+def paths(node: Node) -> Iterable[Path]:
+    """Every path in an expression."""
+    if isinstance(node, Path):
+        yield node
+    for child in children(node):
+        yield from paths(child)

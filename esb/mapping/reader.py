@@ -1,0 +1,230 @@
+"""Reads a mapping file into shapes; everything wrong is collected, with the line and column of the wrong character."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from esb.codecs.yaml import Document, Mark, PathTuple, nearest
+from esb.errors import Finding
+from esb.mapping.codes import Codes
+from esb.mapping.expr import REQUEST, ExprError, Parser, Scope
+from esb.mapping.nodes import Default, Field, Index, Key, Literal, Node, Path, Pipe, Step, paths
+from esb.mapping.shape import NOTHING, Choice, Constant, Expression, Items, Loop, Shape, Sheet, Structure, Value, With
+
+MAX_NAMES = 12
+BROKEN = Literal(None)
+"""Stands for an expression that could not be read; there is a finding for it already."""
+
+_STRUCTURE_KEYS = ("$each", "$with", "$when", "$value", "$case")
+_SAME_ITEMS = ("where", "list", "sort", "distinct")
+
+
+class Reader:
+    """Reads the nodes of one document; ``findings`` says what is wrong with it, ``sheet`` keeps the paths it names."""
+
+    def __init__(self, document: Document, codes: Codes, text: str) -> None:
+        self.document, self.codes = document, codes
+        self.lines = text.split("\n")
+        self.findings: list[Finding] = []
+        self.sheet = Sheet()
+        self._items: dict[str, str] = {}
+
+    def action(self, value: Any) -> None:
+        """The action: a text or an expression."""
+        if not isinstance(value, str) or not value.strip():
+            self.find(("action",), "'action' must be text", "name the operation, the statement or the path to call")
+            return
+        self.sheet.action = self.shape(value, ("action",), "action", REQUEST)
+
+    def request(self, value: Any) -> None:
+        """The request: any structure; absent is an empty one."""
+        if value is None:
+            return
+        self.sheet.request = self.shape(value, ("request",), "request", REQUEST)
+        self.never_left_out(value, ("request",))
+        entries = value if isinstance(value, list) else [value]
+        names = [key for entry in entries if isinstance(entry, dict) for key in entry if not key.startswith("$")]
+        self.sheet.names = list(dict.fromkeys(names))
+
+    def never_left_out(self, value: Any, path: PathTuple) -> None:
+        if isinstance(value, dict) and "$when" in value and "$each" not in value:
+            self.find((*path, "$when"), "'$when' cannot leave out the whole", at_key=True)
+
+    def shape(self, value: Any, path: PathTuple, target: str, scope: Scope) -> Shape:
+        """Any node of the file: a structure, a list, an expression or a constant."""
+        if isinstance(value, dict):
+            return self._structure(value, path, target, scope)
+        if isinstance(value, list):
+            parts = (self._element(part, (*path, at), target, at, scope) for at, part in enumerate(value))
+            return Items(tuple(parts))
+        if isinstance(value, str) and value.startswith("$$"):
+            return Constant(value[1:])
+        if isinstance(value, str) and value.startswith("$"):
+            return self.expression(value, path, target, scope)
+        return Constant(value)
+
+    def _element(self, value: Any, path: PathTuple, target: str, at: int, scope: Scope) -> Shape:
+        loops = isinstance(value, dict) and "$each" in value
+        return self.shape(value, path, target if loops else f"{target}[{at}]", scope)
+
+    def _structure(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Shape:
+        for key in value:
+            if key.startswith("$") and not key.startswith("$$") and key not in _STRUCTURE_KEYS:
+                hint = nearest(key, _STRUCTURE_KEYS) or "a key that begins with a dollar is written with two"
+                self.find((*path, key), f"unknown '{key}'", hint, at_key=True)
+        if "$case" in value:
+            return self._choice(value, path, target, scope)
+        if "$each" not in value:
+            return self._body(value, path, target, scope)
+        loops: list[tuple[str, Expression]] = []
+        for text, place in self._entries(value["$each"], (*path, "$each")):
+            scope = self._bind(text, place, target, scope, loops, each=True)
+        variables, sources = tuple(name for name, _ in loops), tuple(source for _, source in loops)
+        return Loop(sources, variables, self._body(value, path, f"{target}[]", scope))
+
+    def _body(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Shape:
+        names: list[tuple[str, Expression]] = []
+        for text, place in self._entries(value["$with"], (*path, "$with")) if "$with" in value else ():
+            scope = self._bind(text, place, target, scope, names)
+        when = self.condition(value["$when"], (*path, "$when"), target, scope) if "$when" in value else None
+        body = self._filled(value, path, target, scope, when)
+        return With(tuple(names), body) if names else body
+
+    def _filled(
+        self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope, when: Expression | None
+    ) -> Structure | Value:
+        fields = [key for key in value if key not in _STRUCTURE_KEYS]
+        if "$value" in value:
+            if fields:
+                self.find((*path, "$value"), "'$value' stands alone, without other fields", at_key=True)
+            return Value(self.shape(value["$value"], (*path, "$value"), target, scope), when)
+        names = [key[1:] if key.startswith("$$") else key for key in fields]
+        pairs = zip(names, fields, strict=True)
+        shapes = tuple((name, self.shape(value[key], (*path, key), f"{target}.{name}", scope)) for name, key in pairs)
+        return Structure(shapes, when)
+
+    def _choice(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Shape:
+        options = value["$case"]
+        if len(value) > 1 or not isinstance(options, list) or not options:
+            self.find((*path, "$case"), "'$case' stands alone and is a list of options", at_key=True)
+            return NOTHING
+        found: list[tuple[Expression | None, Shape]] = []
+        for at, option in enumerate(options):
+            place = (*path, "$case", at)
+            if found and found[-1][0] is None:
+                self.find(place, "this option is never reached", "the option before it has no '$when'")
+            found.append(self._option(option, place, target, scope))
+        return Choice(tuple(found))
+
+    def _option(self, option: Any, path: PathTuple, target: str, scope: Scope) -> tuple[Expression | None, Shape]:
+        if not isinstance(option, dict) or "$when" not in option or "$each" in option:
+            return None, self.shape(option, path, target, scope)
+        when = self.condition(option["$when"], (*path, "$when"), target, scope)
+        rest = {key: part for key, part in option.items() if key != "$when"}
+        return when, self.shape(rest, path, target, scope)
+
+    def _entries(self, value: Any, path: PathTuple) -> Sequence[tuple[Any, PathTuple]]:
+        if not isinstance(value, list):
+            return [(value, path)]
+        if not value:
+            self.find(path, "needs 'expression as name'")
+        return [(text, (*path, at)) for at, text in enumerate(value)]
+
+    def _bind(
+        self,
+        text: Any,
+        path: PathTuple,
+        target: str,
+        scope: Scope,
+        bound: list[tuple[str, Expression]],
+        *,
+        each: bool = False,
+    ) -> Scope:
+        """Read ``expression as name``, add it to ``bound`` and return the scope that knows the name."""
+        try:
+            if not isinstance(text, str):
+                raise ExprError(0, "needs 'expression as name'")
+            node, name, offset = Parser(text, scope, self.codes).naming()
+            if name in scope.roots or name in scope.loops:
+                raise ExprError(offset, f"the name '{name}' is taken")
+            if len(scope.loops) == MAX_NAMES:
+                raise ExprError(0, f"more than {MAX_NAMES} names are nested")
+        except ExprError as error:
+            self._misread(path, str(text), error)
+            return scope
+        self._note(node, path, text)
+        variable = f"item{len(self._items)}"
+        bound.append((variable, Expression(node, target, self.document.mark(path).line)))
+        self._items[variable] = self._source(node) + ("[]" if each else "")
+        return scope.bind(name, variable)
+
+    def expression(self, text: str, path: PathTuple, target: str, scope: Scope) -> Expression:
+        try:
+            node = Parser(text, scope, self.codes).whole()
+            self._note(node, path, text)
+        except ExprError as error:
+            self._misread(path, text, error)
+            node = BROKEN
+        return Expression(node, target, self.document.mark(path).line)
+
+    def condition(self, value: Any, path: PathTuple, target: str, scope: Scope) -> Expression:
+        """A ``when`` or ``$when``: always an expression, or true or false."""
+        target = f"{target} ({path[-1]})"
+        if isinstance(value, bool):
+            return Expression(Literal(value), target, self.document.mark(path).line)
+        if not isinstance(value, str):
+            self.find(path, "a condition must be an expression")
+            return Expression(BROKEN, target, self.document.mark(path).line)
+        return self.expression(value, path, target, scope)
+
+    def _note(self, node: Node, path: PathTuple, text: str) -> None:
+        """Keep the static paths of an expression, so that they can be checked against schemas."""
+        for found in paths(node):
+            side, _, rest = self._name(found).partition(".")
+            if side in self.sheet.sources and rest:
+                self.sheet.sources[side].append((rest, self._place(path, text, found.offset)))
+
+    def _source(self, node: Node) -> str:
+        """What a loop goes over, as a path; nothing when a function makes it."""
+        if isinstance(node, Default) or (isinstance(node, Pipe) and node.name in _SAME_ITEMS):
+            return self._source(node.value)
+        return self._name(node) if isinstance(node, Path) else ""
+
+    def _name(self, path: Path) -> str:
+        root = self._items.get(path.root, path.root)
+        return root + "".join(map(_step, path.steps)) if root.partition("[")[0] else ""
+
+    def only(self, value: dict[str, Any], path: PathTuple, known: Sequence[str]) -> None:
+        """A finding for each key that is not known."""
+        for key in value:
+            if key not in known:
+                hint = nearest(key, known) or f"known are {', '.join(known)}"
+                self.find((*path, key), f"unknown key '{key}'", hint, at_key=True)
+
+    def find(self, path: PathTuple, message: str, hint: str = "", *, at_key: bool = False) -> None:
+        self.findings.append(self.document.finding(path, message, hint, at_key=at_key))
+
+    def _misread(self, path: PathTuple, text: str, error: ExprError) -> None:
+        place = self._place(path, text, error.offset)
+        self.findings.append(Finding(self.document.file, *place, error.message, error.hint))
+
+    def _place(self, path: PathTuple, text: str, offset: int) -> Mark:
+        """Where the character at ``offset`` of a value stands; where the value begins when it is folded or escaped."""
+        line, column = self.document.mark(path)
+        written = self.lines[line - 1][column - 1 :]
+        quote = written[:1] if written[:1] in ("'", '"') else ""
+        before = text[:offset].replace("'", "''") if quote == "'" else text[:offset]
+        exact = written.startswith(quote + before)
+        return Mark(line, column + len(quote + before)) if exact else Mark(line, column)
+
+
+def _step(step: Step) -> str:
+    match step:
+        case Key(name):
+            return f".{name}"
+        case Index(at):
+            return f"[{at}]"
+        case Field(field, repetition, component, sub):
+            ends = "".join(f".{part}" for part in (component, sub) if part)
+            return f"-{field}" + ("" if repetition == 1 else f"[{repetition or '*'}]") + ends
