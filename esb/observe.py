@@ -21,9 +21,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 Event = MutableMapping[str, Any]
 
 _ALLOWED = frozenset(
-    "event level time logger exchange operation endpoint outcome state code reason attempts seconds request_id principal "
-    "cause rows count batch error where fields_left_out version file line address port signal adapter mapping after_s "
-    "pid backlog status method bytes".split()
+    {"event", "level", "time", "logger", "error", "where", "fields_left_out", "version", "file", "line", "pid"}
+    | {"exchange", "operation", "endpoint", "outcome", "state", "code", "reason", "attempts", "seconds", "request_id"}
+    | {"principal", "cause", "rows", "count", "backlog", "after_s", "adapter", "mapping", "address", "port", "signal"}
+    | {"status", "method", "bytes"}
 )
 _MASKS = (
     (re.compile(r"(?<![0-9A-Za-z])(\d{6})\d{8}(\d{3}[\dXx])(?![0-9A-Za-z])"), r"\1********\2"),

@@ -1,0 +1,270 @@
+"""A live system: its adapter with its envelopes, and the limits that belong to the system rather than to a route."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pkgutil
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from importlib import metadata
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from esb.clock import Clock
+from esb.codecs.yaml import Document, PathTuple, nearest
+from esb.config.findings import findings
+from esb.config.routes import EndpointConfig, Limits
+from esb.errors import AdapterError, ConfigError, Finding, Malformed, OutcomeUnknown, Unavailable
+from esb.model import Effect, Tree
+from esb.observe import Metrics, get_logger
+from esb.policies import Limited
+from esb.policies.breaker import CircuitBreaker
+from esb.policies.bulkhead import Bulkhead
+from esb.policies.ratelimit import RateLimit
+from esb.spi import Adapter, Call, Envelope
+
+_GRACE_S = 0.1
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_log = get_logger()
+
+
+class Endpoint:
+    """One configured system. ``call`` sends one message within the system's limits; ``site`` is what mappings see.
+
+    Safe for many calls at once on one event loop. ``decode`` is the adapter module's reading of an example's text.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: EndpointConfig,
+        adapter: Adapter,
+        envelopes: Sequence[Envelope] = (),
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        decode: Callable[[str], Tree] | None = None,
+    ) -> None:
+        self.name = name
+        self.dialect = config.dialect
+        self.site = config.site
+        self._adapter = adapter
+        self._envelopes = tuple(envelopes)
+        self._clock = clock
+        self._decode = decode
+        self._limit(config.limits, metrics, sleep)
+        outcomes = ("done", "refused", "unavailable", "unknown", "malformed", "limited", "cancelled")
+        self._counts = {one: metrics.endpoint_calls.labels(name, one) for one in outcomes}
+
+    def _limit(self, limits: Limits, metrics: Metrics, sleep: Callable[[float], Awaitable[object]]) -> None:
+        shown = metrics.breaker_state.labels(self.name)
+        breaker, rate, clock = limits.breaker, limits.rate, self._clock
+        self._breaker = CircuitBreaker(
+            clock,
+            failures=breaker.failures,
+            window_s=breaker.window_s,
+            open_s=breaker.open_s,
+            changed=lambda state: self._breaker_changed(state.name.lower(), lambda: shown.set(state.value)),
+        )
+        self._bulkhead = Bulkhead(limits.concurrency, limits.queue)
+        self._rate = RateLimit(clock, sleep, rate.count, rate.per_s) if rate else None
+        metrics.endpoint_in_flight.labels(self.name).set_function(lambda: self._bulkhead.in_flight)
+
+    def _breaker_changed(self, state: str, show: Callable[[], None]) -> None:
+        show()
+        _log.warning("breaker_changed", endpoint=self.name, state=state)
+
+    async def call(
+        self, action: str, payload: Tree, call: Call, before: Callable[[], Awaitable[None]] | None = None
+    ) -> Tree:
+        """The system's answer, unwrapped. Raises the four adapter errors and ``Limited`` (nothing was sent).
+
+        ``before`` is awaited when every limit has let the call through, just before the adapter may send. The call
+        ends by its deadline whatever the adapter does.
+        """
+        try:
+            self._breaker.check(call.effect)
+            action, payload, actions = self._wrap(action, payload, call)
+            await self._bulkhead.enter(call.remaining())
+            try:
+                answer = await self._within_limits(action, payload, call, before)
+            finally:
+                self._bulkhead.leave()
+            for envelope, inner in zip(self._envelopes, reversed(actions), strict=True):
+                answer = envelope.unwrap(inner, answer, call)
+        except AdapterError as error:
+            self._counts["limited" if isinstance(error, Limited) else error.outcome].inc()
+            raise
+        except asyncio.CancelledError:
+            self._counts["cancelled"].inc()
+            raise
+        self._counts["done"].inc()
+        return answer
+
+    def _wrap(self, action: str, payload: Tree, call: Call) -> tuple[str, Tree, list[str]]:
+        actions = []
+        for envelope in reversed(self._envelopes):
+            actions.append(action)
+            action, payload = envelope.wrap(action, payload, call)
+        return action, payload, actions
+
+    async def _within_limits(
+        self, action: str, payload: Tree, call: Call, before: Callable[[], Awaitable[None]] | None
+    ) -> Tree:
+        if self._rate:
+            await self._rate.enter(call.remaining())
+        ticket = self._breaker.enter(call.effect)
+        verdict = self._breaker.abandoned
+        try:
+            if before:
+                await before()
+            answer = await self._carry(action, payload, call)
+            verdict = self._breaker.succeeded
+            return answer
+        except Limited:
+            raise
+        except (Unavailable, OutcomeUnknown):
+            verdict = self._breaker.failed
+            raise
+        except AdapterError:
+            verdict = self._breaker.succeeded if call.wire.left else self._breaker.abandoned
+            raise
+        finally:
+            verdict(ticket)
+
+    async def _carry(self, action: str, payload: Tree, call: Call) -> Tree:
+        remaining = call.remaining()
+        if remaining <= 0:
+            raise Limited("endpoint_busy", "the deadline passed before anything was sent", retry_after=1.0)
+        try:
+            async with asyncio.timeout(remaining + _GRACE_S):
+                return await self._adapter.call(action, payload, call)
+        except TimeoutError:
+            raise self._lost(call, "the adapter did not end by the deadline") from None
+        except (AdapterError, ConfigError):
+            raise
+        except Exception as error:
+            _log.error("adapter_failed", endpoint=self.name, exchange=call.exchange, exc_info=error)
+            raise self._lost(call, f"the adapter raised {type(error).__name__}") from error
+
+    def _lost(self, call: Call, reason: str) -> AdapterError:
+        return OutcomeUnknown(reason) if call.wire.left else Unavailable(reason)
+
+    async def probe(self, seconds: float = 2.0) -> str | None:
+        """None when the system shows a sign of life within ``seconds``, otherwise why not."""
+        deadline = self._clock.monotonic() + seconds
+        call = Call("probe", "probe", "probe", Effect.READ, deadline, self._clock)
+        try:
+            async with asyncio.timeout(seconds + _GRACE_S):
+                await self._adapter.probe(call)
+        except AdapterError as error:
+            return error.reason
+        except TimeoutError:
+            return "no sign of life in time"
+        return None
+
+    async def close(self) -> None:
+        """Free the adapter's connections."""
+        await self._adapter.close()
+
+    def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
+        """Lint: what the adapter finds wrong with a mapping's action and the top names of its request."""
+        return () if self._envelopes else self._adapter.check(action, fields)
+
+    def decode_example(self, text: str) -> Tree:
+        """The tree of an example's answer written as text; raises ``Malformed``."""
+        if self._decode is None:
+            raise Malformed("this adapter reads no text: write the answer as a tree")
+        return self._decode(text)
+
+
+def load_endpoint(
+    name: str,
+    config: EndpointConfig,
+    document: Document,
+    *,
+    clock: Clock,
+    metrics: Metrics,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    adapters: str = "adapters",
+    envelopes: str = "envelopes",
+) -> Endpoint:
+    """Find the modules, check their settings and connect; no network. Raises ``ConfigError`` with every finding.
+
+    ``adapters`` and ``envelopes`` are packages whose modules are the registry; entry points of the groups
+    ``esb.adapters`` and ``esb.envelopes`` add to them. ``document`` is routes.yaml, for the lines.
+    """
+    loader = _Loader(document)
+    place: PathTuple = ("endpoints", name)
+    adapter = loader.connect(
+        "adapter", adapters, config.adapter, config.settings, (*place, "adapter"), (*place, "settings")
+    )
+    layers = [
+        loader.connect("envelope", envelopes, layer, settings, (*place, "envelope", i), (*place, "envelope", i, layer))
+        for i, (layer, settings) in enumerate(config.envelope)
+    ]
+    if loader.findings:
+        raise ConfigError(loader.findings)
+    decode = getattr(loader.modules[0], "decode", None)
+    return Endpoint(name, config, adapter, layers, clock=clock, metrics=metrics, sleep=sleep, decode=decode)
+
+
+class _Loader:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self.findings: list[Finding] = []
+        self.modules: list[ModuleType] = []
+
+    def connect(
+        self, kind: str, package: str, name: str, settings: Mapping[str, Any], at: PathTuple, settings_at: PathTuple
+    ) -> Any:
+        try:
+            module = _module(kind, package, name)
+            self.modules.append(module)
+            return module.connect(module.Settings.model_validate(settings))
+        except _NotLoadedError as error:
+            self.findings.append(self._document.finding(at, *error.args))
+        except ValidationError as error:
+            model: type[BaseModel] = module.Settings
+            self.findings += findings(self._document, settings_at, error, model)
+        except ConfigError as error:
+            self.findings += error.findings
+        return None
+
+
+class _NotLoadedError(Exception):
+    """Message and hint."""
+
+
+def _module(kind: str, package: str, name: str) -> ModuleType:
+    if not _NAME.fullmatch(name):
+        raise _NotLoadedError(f"'{name}' is not the name of an {kind}", "small letters, digits and _")
+    try:
+        return _import(kind, package, name)
+    except ModuleNotFoundError as error:
+        if error.name in (package, f"{package}.{name}"):
+            known = _known(kind, package)
+            hint = nearest(name, known) or f"{kind}s: " + ", ".join(sorted(known))
+            raise _NotLoadedError(f"{kind} '{name}' does not exist", hint) from None
+        missing = f"{kind} '{name}' needs the package '{error.name}', which is not installed"
+        raise _NotLoadedError(missing, f"pip install 'hospital-esb[{name}]'") from None
+
+
+def _import(kind: str, package: str, name: str) -> ModuleType:
+    for point in metadata.entry_points(group=f"esb.{kind}s", name=name):
+        module: ModuleType = point.load()
+        return module
+    return importlib.import_module(f"{package}.{name}")
+
+
+def _known(kind: str, package: str) -> set[str]:
+    known = {point.name for point in metadata.entry_points(group=f"esb.{kind}s")}
+    try:
+        home = importlib.import_module(package)
+    except ModuleNotFoundError:
+        return known
+    return known | {module.name for module in pkgutil.iter_modules(home.__path__)}

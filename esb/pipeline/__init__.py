@@ -1,0 +1,6 @@
+"""One pipeline for every exchange: admit, validate, dedupe, journal, map, call, interpret, validate, record."""
+
+from esb.pipeline.core import Pipeline
+from esb.pipeline.parts import Route
+
+__all__ = ["Pipeline", "Route"]

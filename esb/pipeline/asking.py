@@ -1,0 +1,106 @@
+"""Map, call, interpret, validate: the stages in which a system is asked, for exchanges and for settling alike."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from esb.clock import Clock
+from esb.codecs import EncodeError
+from esb.codecs.json import encode
+from esb.errors import AdapterError, Malformed, Outcome, OutcomeUnknown, Unavailable
+from esb.mapping import MappingError
+from esb.model import Effect, Tree
+from esb.observe import get_logger
+from esb.pipeline import endings
+from esb.pipeline.parts import Ending, Record
+from esb.policies.retry import Retry
+from esb.spi import Call
+from esb.store import StoreError
+
+_log = get_logger()
+
+Before = Callable[[], Awaitable[None]]
+
+
+class Asking:
+    """Asks the system of a record's lane and says how it ended; raises nothing but ``CancelledError``."""
+
+    def __init__(self, clock: Clock, retry: Retry) -> None:
+        self._clock = clock
+        self._retry = retry
+
+    async def ask(self, record: Record, before: Before | None = None) -> Ending:
+        """``before`` is awaited before the first byte may leave; when it raises ``StoreError`` nothing is sent."""
+        try:
+            return await self._mapped(record, before)
+        except MappingError as error:
+            return Ending(Outcome.MALFORMED, "mapping_failed", reason=str(error))
+        except AdapterError as error:
+            return endings.of_error(error)
+        except StoreError as error:
+            return Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
+        except Exception as error:
+            _log.error("exchange_failed", exchange=record.exchange.id, exc_info=error)
+            outcome = Outcome.UNKNOWN if record.may_have_arrived else Outcome.UNAVAILABLE
+            return Ending(outcome, "internal_error", reason=type(error).__name__, retry_after=5.0)
+
+    async def _mapped(self, record: Record, before: Before | None) -> Ending:
+        exchange, lane = record.exchange, record.lane
+        context: dict[str, Tree] = {**exchange.context()}
+        action, payload = lane.mapping.build(exchange.request, context, lane.endpoint.site)
+        self._mark(record, "map")
+
+        async def attempt() -> Ending:
+            return await self._attempt(record, action, payload, context, before)
+
+        return await self._retry.run(attempt, lane.retries, exchange.deadline)
+
+    async def _attempt(
+        self, record: Record, action: str, payload: Tree, context: dict[str, Tree], before: Before | None
+    ) -> Ending:
+        exchange, lane = record.exchange, record.lane
+        call = Call(
+            exchange.operation,
+            exchange.id,
+            exchange.key,
+            exchange.effect,
+            exchange.deadline,
+            self._clock,
+            record.attempt(),
+        )
+        try:
+            answer = await lane.endpoint.call(action, payload, call, before if record.attempts == 1 else None)
+        except Unavailable as error:
+            raise _checked(error, call) from error.__cause__
+        finally:
+            self._mark(record, "call")
+        ending = self._interpret(record, answer, context)
+        self._mark(record, "interpret")
+        return ending
+
+    def _interpret(self, record: Record, answer: Tree, context: dict[str, Tree]) -> Ending:
+        lane = record.lane
+        try:
+            verdict = lane.mapping.interpret(answer, record.exchange.request, context, lane.endpoint.site)
+        except MappingError as error:
+            raise Malformed(str(error)) from None
+        ending = endings.of_verdict(verdict)
+        if ending.outcome is Outcome.DONE and (errors := lane.operation.check_answer(ending.body)):
+            raise endings.breaks_contract(errors)
+        if ending.body is not None:
+            try:
+                ending.encoded = encode(ending.body)
+            except EncodeError as error:
+                raise Malformed(f"the answer has no JSON form: {error.reason}") from None
+        return ending
+
+    def _mark(self, record: Record, stage: str) -> None:
+        record.marks.append((stage, self._clock.monotonic()))
+
+
+def _checked(error: Unavailable, call: Call) -> AdapterError:
+    """Once bytes of something that changes the system have left, only an answer can say that nothing happened."""
+    silent = call.wire.left and not call.wire.received and not error.raw
+    if silent and call.effect is not Effect.READ:
+        return OutcomeUnknown(f"bytes had left without an answer: {error.reason}")
+    return error

@@ -1,0 +1,224 @@
+"""The pipeline: what happens to an exchange from its admission to its record."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
+
+from esb.clock import Clock, Ids
+from esb.contract import Operation
+from esb.errors import Outcome
+from esb.model import Effect, Exchange, Result
+from esb.observe import Metrics, get_logger
+from esb.pipeline import endings
+from esb.pipeline.asking import Asking
+from esb.pipeline.journal import Journal
+from esb.pipeline.parts import Ending, Lane, Record, Route
+from esb.pipeline.settle import Settler
+from esb.policies.cache import Cache
+from esb.policies.retry import Retry
+from esb.store import Earlier, State, Store, StoreError
+
+_DRAIN_S = 30.0
+_GRACE_S = 0.5
+_DEFAULT_TIMEOUT_S = 8.0
+_log = get_logger()
+
+
+class Pipeline:
+    """Runs exchanges of the operations in ``routes``. One event loop; ``start`` before the first exchange.
+
+    It owns what it is given: ``start`` opens the store and takes up what a crash left behind, ``close`` lets effects
+    under way end and closes endpoints and store.
+    """
+
+    def __init__(
+        self,
+        operations: Mapping[str, Operation],
+        routes: Mapping[str, Route],
+        store: Store,
+        *,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+        in_flight: int = 2000,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        self._operations = operations
+        self._lanes = {name: Lane(operations[name], route, clock, metrics) for name, route in routes.items()}
+        self._endpoints = {route.endpoint.name: route.endpoint for route in routes.values()}
+        self._store, self._clock, self._ids, self._uniform = store, clock, ids, uniform
+        self._most, self._in_flight = in_flight, 0
+        self._tasks: set[asyncio.Task[Result]] = set()
+        self._asking = Asking(clock, Retry(clock, sleep, uniform))
+        self._journal = Journal(store, clock, sleep)
+        self._settler = Settler(self._lanes, self._asking, self._journal, clock, ids, sleep, metrics)
+
+    async def start(self) -> None:
+        """Open the store and settle what a crash left behind; raises ``ConfigError`` when the store cannot be used."""
+        await self._store.start()
+        await self._settler.recover(await self._store.unfinished())
+
+    async def close(self) -> None:
+        """Wait for effects under way, up to 30 seconds, then stop settling and close everything."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_DRAIN_S)
+        await self._settler.close()
+        await self._journal.close()
+        await asyncio.gather(*(endpoint.close() for endpoint in self._endpoints.values()))
+        await self._store.close()
+
+    def begin(
+        self,
+        operation: str,
+        request: Mapping[str, Any],
+        *,
+        key: str | None,
+        principal: str,
+        request_id: str,
+        timeout_s: float | None = None,
+    ) -> Exchange:
+        """A new exchange whose deadline is the route's timeout from now, or ``timeout_s`` if that is sooner.
+
+        Without a key the exchange's own id is its key. Raises ``KeyError`` for an operation the contract does not have.
+        """
+        lane = self._lanes.get(operation)
+        timeout = lane.config.timeout_s if lane else _DEFAULT_TIMEOUT_S
+        if timeout_s is not None:
+            timeout = min(timeout, timeout_s)
+        exchange_id = self._ids.new()
+        return Exchange(
+            id=exchange_id,
+            operation=operation,
+            effect=self._operations[operation].effect,
+            request=request,
+            key=key or exchange_id,
+            principal=principal,
+            deadline=self._clock.monotonic() + timeout,
+            received=self._clock.now().isoformat(timespec="seconds"),
+            request_id=request_id,
+        )
+
+    async def run(self, exchange: Exchange) -> Result:
+        """How the exchange ended; never raises for what a system, a caller or a mapping did.
+
+        When the caller is cancelled a read is cancelled with it; an effect goes on and its ending is journalled.
+        """
+        lane = self._lanes.get(exchange.operation)
+        if lane is None:
+            return Result(Outcome.UNAVAILABLE, exchange.id, code="no_route")
+        if self._in_flight >= self._most or self._store.full:
+            lane.counts["unavailable"].inc()
+            return Result(Outcome.UNAVAILABLE, exchange.id, code="overloaded", retry_after=1.0 + 2.0 * self._uniform())
+        record = Record(exchange, lane, self._clock.monotonic())
+        refused = _refusal(record)
+        if refused:
+            return self._journal.end(record, refused)
+        if exchange.effect is not Effect.READ or record.keyed:
+            return await self._tracked(self._durable(record))
+        self._in_flight += 1
+        try:
+            return await (self._cached(record, lane.cache) if lane.cache else self._read(record))
+        finally:
+            self._in_flight -= 1
+
+    async def find(self, exchange_id: str, principal: str | None = None) -> Result | None:
+        """What the journal knows of an exchange; None when it knows nothing, or it is not ``principal``'s.
+
+        An exchange that was given another's answer (cache, repeated key) has that one's.
+        """
+        row = await self._store.find(exchange_id)
+        if row is None or (principal is not None and row.principal != principal):
+            return None
+        source = await self._store.find(row.cause) if row.cause and not row.attempts else None
+        return replace(endings.of_row(source), exchange=row.id) if source else endings.of_row(row)
+
+    async def probe(self) -> dict[str, str | None]:
+        """For each endpoint None when it shows a sign of life, otherwise why not."""
+        reasons = await asyncio.gather(*(endpoint.probe() for endpoint in self._endpoints.values()))
+        return dict(zip(self._endpoints, reasons, strict=True))
+
+    async def _tracked(self, work: Coroutine[Any, Any, Result]) -> Result:
+        self._in_flight += 1
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Result]) -> None:
+        self._in_flight -= 1
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("exchange_crashed", exc_info=error)
+
+    async def _read(self, record: Record) -> Result:
+        try:
+            ending = await self._asking.ask(record)
+        except asyncio.CancelledError:
+            self._journal.cancelled(record)
+            raise
+        return self._journal.end(record, ending)
+
+    async def _cached(self, record: Record, cache: Cache[Result]) -> Result:
+        kept = cache.peek(record.request())
+        if kept is not None:
+            record.lane.hits.inc()
+            return self._journal.given(record, kept)
+        leads = False
+
+        async def fetch() -> tuple[Result, int | None]:
+            nonlocal leads
+            leads = True
+            result = await self._read(record)
+            return result, len(result.encoded or b"") if result.outcome is Outcome.DONE else None
+
+        try:
+            async with asyncio.timeout(record.exchange.deadline - self._clock.monotonic() + _GRACE_S):
+                result = await cache.get(record.request(), fetch)
+        except TimeoutError:
+            return self._journal.end(record, Ending(Outcome.UNAVAILABLE, "no_answer", retry_after=1.0))
+        except asyncio.CancelledError:
+            if not leads:
+                self._journal.cancelled(record)
+            raise
+        return result if leads else self._journal.given(record, result)
+
+    async def _durable(self, record: Record) -> Result:
+        try:
+            earlier = await self._journal.open(record)
+        except StoreError as error:
+            return self._journal.end(
+                record, Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
+            )
+        if earlier:
+            return await self._repeated(record, earlier)
+        is_read = record.exchange.effect is Effect.READ
+        ending = await self._asking.ask(record, None if is_read else lambda: self._store.sent(record.exchange.id))
+        if endings.in_doubt(record, ending):
+            return await self._settler.doubt(record, ending)
+        return await self._journal.finish(record, ending, endings.fate(record, ending))
+
+    async def _repeated(self, record: Record, earlier: Earlier) -> Result:
+        """Somebody used this key before: the same answer for the same request, once there is one."""
+        if not earlier.same:
+            return self._journal.end(record, Ending(Outcome.REFUSED, "idempotency_conflict"))
+        if earlier.state in (State.RECEIVED, State.SENT):
+            return self._journal.end(record, Ending(Outcome.REFUSED, "idempotency_running", retry_after=1.0))
+        first = await self.find(earlier.exchange)
+        if first is None:
+            return self._journal.end(record, Ending(Outcome.UNAVAILABLE, "store_unavailable", retry_after=1.0))
+        return self._journal.given(record, replace(first, replayed=True))
+
+
+def _refusal(record: Record) -> Ending | None:
+    """What is wrong with the exchange before anything is done."""
+    if record.exchange.effect is Effect.ONCE and not record.keyed:
+        return Ending(Outcome.REFUSED, "idempotency_key_missing")
+    errors = record.lane.operation.check_request(record.exchange.request)
+    if not errors:
+        return None
+    return Ending(Outcome.REFUSED, "invalid_request", details={"errors": [error.tree() for error in errors]})

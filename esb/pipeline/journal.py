@@ -1,0 +1,106 @@
+"""Record: what is written down, counted, logged and told when an exchange ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from esb.clock import Clock
+from esb.errors import Outcome
+from esb.model import Effect, Result
+from esb.observe import get_logger
+from esb.pipeline import endings
+from esb.pipeline.parts import Ending, Record
+from esb.store import Earlier, Fate, Row, State, Store, StoreError
+
+_TRY_AGAIN_S = 5.0
+_log = get_logger()
+
+
+class Journal:
+    """Writes rows and tells results. Rows of reads go out without waiting; ends of effects are waited for."""
+
+    def __init__(self, store: Store, clock: Clock, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._sleep = sleep
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Give up what could not be written; the next start finds it unfinished."""
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
+
+    async def open(self, record: Record) -> Earlier | None:
+        """Take the key and make the row durable, or say who has the key."""
+        return await self._store.open(record.row(State.RECEIVED, "", self._clock.monotonic()))
+
+    def end(self, record: Record, ending: Ending) -> Result:
+        """The end of an exchange that took no key and changed nothing."""
+        self._store.write(self._row(record, State(ending.outcome), ending))
+        return self._tell(record, endings.told(record.exchange.effect, ending))
+
+    def cancelled(self, record: Record) -> None:
+        """The caller of a read has gone."""
+        self._store.write(self._row(record, State.CANCELLED, Ending(Outcome.UNAVAILABLE, "cancelled")))
+        record.lane.counts["cancelled"].inc()
+
+    def given(self, record: Record, first: Result) -> Result:
+        """An exchange that is given the answer of another: from the cache, from a shared flight, by its key."""
+        record.cause = first.exchange
+        ending = Ending(first.outcome, first.code, retry_after=first.retry_after)
+        self._store.write(self._row(record, State(first.outcome), ending))
+        told = self._tell(record, ending)
+        return first if first.replayed else replace(first, exchange=told.exchange)
+
+    async def finish(self, record: Record, ending: Ending, fate: Fate) -> Result:
+        """The end of an opened exchange; durable before it is told."""
+        await self.settle(self._row(record, State(ending.outcome), ending), fate)
+        return self._tell(record, endings.told(record.exchange.effect, ending))
+
+    async def settle(self, row: Row, fate: Fate) -> None:
+        """Make an end durable. What happened has happened: when the store fails, tell it and go on trying."""
+        try:
+            await self._store.finish(row, fate)
+        except StoreError as error:
+            _log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
+            task = asyncio.get_running_loop().create_task(self._until_written(row, fate))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    async def _until_written(self, row: Row, fate: Fate) -> None:
+        while True:
+            await self._sleep(_TRY_AGAIN_S)
+            try:
+                return await self._store.finish(row, fate)
+            except StoreError:
+                continue
+
+    def row(self, record: Record, ending: Ending) -> Row:
+        """The row of an ending."""
+        return self._row(record, State(ending.outcome), ending)
+
+    def _row(self, record: Record, state: State, ending: Ending) -> Row:
+        return record.row(state, self._clock.now().isoformat(timespec="milliseconds"), self._clock.monotonic(), ending)
+
+    def _tell(self, record: Record, ending: Ending) -> Result:
+        exchange, lane = record.exchange, record.lane
+        seconds = self._clock.monotonic() - record.started
+        lane.counts[ending.outcome].inc()
+        lane.seconds.observe(seconds)
+        plain = exchange.effect is Effect.READ and ending.outcome in (Outcome.DONE, Outcome.REFUSED)
+        (_log.debug if plain else _log.info)(
+            "exchange_ended",
+            exchange=exchange.id,
+            operation=exchange.operation,
+            endpoint=lane.endpoint.name,
+            outcome=ending.outcome.value,
+            code=ending.code,
+            reason=ending.reason,
+            attempts=record.attempts,
+            seconds=round(seconds, 4),
+            request_id=exchange.request_id,
+        )
+        return ending.result(exchange.id)

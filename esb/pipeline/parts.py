@@ -1,0 +1,189 @@
+"""What the pipeline is made of: a lane for each routed operation, a record of each exchange, and its ending."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import orjson
+
+from esb.clock import Clock
+from esb.config.routes import RouteConfig
+from esb.contract.operation import Operation
+from esb.endpoint import Endpoint
+from esb.errors import Outcome
+from esb.mapping import Mapping
+from esb.model import Effect, Exchange, Result, Tree
+from esb.observe import Metrics
+from esb.policies.cache import Cache
+from esb.spi import Wire
+from esb.store import Row, State
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of routes.yaml with its parts: which system answers an operation, and by which mapping."""
+
+    config: RouteConfig
+    endpoint: Endpoint
+    mapping: Mapping
+
+
+class Lane:
+    """All that one operation needs on its way, looked up and bound once."""
+
+    def __init__(self, operation: Operation, route: Route, clock: Clock, metrics: Metrics) -> None:
+        self.operation = operation
+        self.config = route.config
+        self.endpoint = route.endpoint
+        self.mapping = route.mapping
+        self.version = _version(route.mapping.file)
+        self.retries = 0 if operation.effect is Effect.ONCE else route.config.retry
+        cached = operation.effect is Effect.READ and route.config.cache_s > 0
+        self.cache: Cache[Result] | None = Cache(clock, route.config.cache_s) if cached else None
+        self.hits = metrics.cache_hits.labels(operation.name)
+        self.seconds = metrics.exchange_seconds.labels(operation.name)
+        self.counts = {str(one): metrics.exchanges.labels(operation.name, str(one)) for one in (*Outcome, "cancelled")}
+
+
+def _version(file: str) -> str:
+    try:
+        return f"{file}@{hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]}"
+    except OSError:
+        return file
+
+
+@dataclass(slots=True)
+class Ending:
+    """How an exchange ended, before it is told to anybody.
+
+    ``reason`` is for journal and log, ``message`` is the system's text for the caller. ``decided`` is true when
+    the mapping read this from an answer: only then does a refusal say anything about another exchange.
+    """
+
+    outcome: Outcome
+    code: str = ""
+    body: Tree = None
+    encoded: bytes = b""
+    message: str = ""
+    details: MappingOf[str, Tree] = field(default_factory=dict)
+    reason: str = ""
+    retry_after: float | None = None
+    raw: bytes = b""
+    decided: bool = False
+
+    def result(self, exchange: str) -> Result:
+        """As the caller is told it."""
+        return Result(
+            outcome=self.outcome,
+            exchange=exchange,
+            body=self.body,
+            code=self.code,
+            message=self.message,
+            retry_after=self.retry_after,
+            encoded=self.encoded or None,
+            details=self.details,
+        )
+
+
+class Record:
+    """What the journal will say about one exchange; written to as it goes."""
+
+    __slots__ = ("attempts", "canonical", "cause", "exchange", "lane", "left", "marks", "started", "wire")
+
+    def __init__(self, exchange: Exchange, lane: Lane, started: float, cause: str = "") -> None:
+        self.exchange = exchange
+        self.lane = lane
+        self.started = started
+        self.cause = cause
+        self.canonical = b""
+        self.attempts = 0
+        self.left = False
+        self.wire: Wire | None = None
+        self.marks: list[tuple[str, float]] = []
+
+    @property
+    def keyed(self) -> bool:
+        """True when the caller gave an idempotency key."""
+        return self.exchange.key != self.exchange.id
+
+    def request(self) -> bytes:
+        """The request as canonical JSON, made once."""
+        if not self.canonical:
+            self.canonical = canonical(self.exchange.request)
+        return self.canonical
+
+    def attempt(self) -> Wire:
+        """A new attempt; raises ``AssertionError`` rather than send a once again."""
+        if self.wire and self.wire.left:
+            self.left = True
+        if self.left and self.exchange.effect is Effect.ONCE:
+            raise AssertionError("a once was about to be sent again")
+        self.attempts += 1
+        self.wire = Wire()
+        return self.wire
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """True when bytes of any attempt may have left."""
+        return self.left or (self.wire is not None and self.wire.left)
+
+    def row(self, state: State, finished: str, ended: float, ending: Ending | None = None) -> Row:
+        """The journal's row; ``ending`` is None while the exchange is under way."""
+        exchange, lane, wire = self.exchange, self.lane, self.wire
+        end = ending or _UNDER_WAY
+        durable = exchange.effect is not Effect.READ or self.keyed
+        return Row(
+            exchange.id,
+            exchange.operation,
+            lane.endpoint.name,
+            exchange.effect.value,
+            state.value,
+            end.code,
+            end.message,
+            orjson.dumps(end.details, default=str).decode() if end.details else "",
+            exchange.principal,
+            exchange.key,
+            hashlib.sha256(self.request()).digest() if durable and self.keyed else b"",
+            exchange.request_id,
+            self.cause,
+            exchange.received,
+            finished,
+            self._timings(ended),
+            self.attempts,
+            lane.version,
+            end.reason,
+            self.request(),
+            wire.sent if wire else b"",
+            end.raw or (wire.received if wire else b""),
+            end.encoded,
+        )
+
+    def _timings(self, ended: float) -> str:
+        """JSON of milliseconds by stage, and ``total``."""
+        last, parts = self.started, []
+        for stage, at in self.marks:
+            parts.append(f'"{stage}":{(at - last) * 1000:.3f},')
+            last = at
+        return f'{{{"".join(parts)}"total":{(ended - self.started) * 1000:.3f}}}'
+
+
+_UNDER_WAY = Ending(Outcome.UNKNOWN)
+
+
+def canonical(tree: Tree) -> bytes:
+    """JSON with sorted keys: equal trees give equal bytes."""
+    try:
+        return orjson.dumps(tree, default=_number, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # integers over 64 bits
+        return json.dumps(tree, default=str, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _number(value: object) -> orjson.Fragment:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(str(value))
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,164 @@
+"""Settle: a once that was sent and not answered is never sent again; a read asks whether it happened."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import orjson
+
+from esb.clock import Clock, Ids
+from esb.codecs.json import decode
+from esb.errors import Outcome
+from esb.model import Effect, Exchange, Result
+from esb.observe import Metrics, get_logger
+from esb.pipeline import endings
+from esb.pipeline.asking import Asking
+from esb.pipeline.journal import Journal
+from esb.pipeline.parts import Ending, Lane, Record
+from esb.store import Fate, Row, State
+
+_AT_ONCE = 8
+_EVERY_S = 60.0
+_LONGEST_S = 3600.0
+_log = get_logger()
+
+
+class Settler:
+    """Asks about unknown exchanges: at once if there is time, then at the route's intervals, then every minute
+
+    A system that does not know the exchange is believed from the last of the route's intervals on: before that it may
+    still be working on it.
+    """
+
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        asking: Asking,
+        journal: Journal,
+        clock: Clock,
+        ids: Ids,
+        sleep: Callable[[float], Awaitable[None]],
+        metrics: Metrics,
+    ) -> None:
+        self._lanes, self._asking, self._journal = lanes, asking, journal
+        self._clock, self._ids, self._sleep = clock, ids, sleep
+        self._open: set[asyncio.Task[None]] = set()
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+        metrics.unknown_open.set_function(lambda: len(self._open))
+
+    async def close(self) -> None:
+        """Stop asking; the next start goes on."""
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def doubt(self, record: Record, ending: Ending) -> Result:
+        """Take over a once in doubt: ask now if there is time, else answer unknown and go on asking."""
+        unknown = dataclasses.replace(ending, outcome=Outcome.UNKNOWN, code="outcome_unknown")
+        row = self._journal.row(record, unknown)
+        if record.exchange.deadline > self._clock.monotonic():
+            decided = await self._ask(row, record.exchange.request, record.exchange.deadline, last=False)
+            if decided:
+                decided.raw = ending.raw
+                return await self._journal.finish(record, decided, endings.fate(record, decided))
+        result = await self._journal.finish(record, unknown, Fate.KEEP)
+        self._watch(row)
+        return result
+
+    async def recover(self, rows: Iterable[Row]) -> None:
+        """What a crash left behind: not sent is unavailable, an idempotent may run again, a once is asked about."""
+        for row in rows:
+            _log.warning("exchange_found_unfinished", exchange=row.id, operation=row.operation, state=row.state)
+            if row.state == State.RECEIVED:
+                await self._end(row, Ending(Outcome.UNAVAILABLE, "not_sent", reason="the bus stopped before sending"))
+            elif row.effect != Effect.ONCE:
+                await self._end(row, Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped"), Fate.AGAIN)
+            else:
+                await self._end(row, Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped"), Fate.KEEP)
+                self._watch(row)
+
+    def _watch(self, row: Row) -> None:
+        task = asyncio.get_running_loop().create_task(self._until_decided(row), name=f"settle {row.id}")
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _until_decided(self, row: Row) -> None:
+        lane = self._lanes.get(row.operation)
+        if lane is None or lane.config.settle not in self._lanes:
+            _log.error("exchange_left_unknown", exchange=row.id, operation=row.operation, reason="no settle route")
+            return
+        waits = lane.config.settle_after_s
+        request = decode(row.request)
+        for number, wait in enumerate([*waits, *[_EVERY_S] * int(_LONGEST_S / _EVERY_S)], start=1):
+            await self._sleep(wait)
+            async with self._gate:
+                decided = await self._ask(row, request, None, last=number >= len(waits))
+            if decided:
+                await self._end(row, decided)
+                return
+            if number == len(waits):
+                _log.error("exchange_still_unknown", exchange=row.id, operation=row.operation, attempts=number)
+        _log.error("exchange_left_unknown", exchange=row.id, operation=row.operation, reason="asked for an hour")
+
+    async def _ask(
+        self, row: Row, request: Mapping[str, object], deadline: float | None, *, last: bool
+    ) -> Ending | None:
+        """One question, journalled as an exchange of its own; None when it decided nothing."""
+        lane = self._lanes[row.operation]
+        settle = self._lanes.get(lane.config.settle or "")
+        if settle is None:
+            return None
+        record = self._question(row, settle, request, deadline)
+        try:
+            ending = await self._asking.ask(record)
+        except asyncio.CancelledError:
+            self._journal.cancelled(record)
+            raise
+        self._journal.end(record, ending)
+        return _decision(ending, lane, last=last)
+
+    def _question(self, row: Row, lane: Lane, request: Mapping[str, object], deadline: float | None) -> Record:
+        now = self._clock.monotonic()
+        latest = now + lane.config.timeout_s
+        fields = lane.operation.request_schema.get("properties", {})
+        exchange_id = self._ids.new()
+        question = Exchange(
+            id=exchange_id,
+            operation=lane.operation.name,
+            effect=Effect.READ,
+            request={name: request[name] for name in fields if name in request},
+            key=exchange_id,
+            principal=row.principal,
+            deadline=latest if deadline is None else min(latest, deadline),
+            received=self._clock.now().isoformat(timespec="seconds"),
+            request_id=row.request_id,
+        )
+        return Record(question, lane, now, cause=row.id)
+
+    async def _end(self, row: Row, ending: Ending, fate: Fate | None = None) -> None:
+        if fate is None:
+            fate = Fate.RELEASE if ending.outcome is Outcome.UNAVAILABLE else Fate.KEEP
+        settled = row._replace(
+            state=State(ending.outcome).value,
+            code=ending.code,
+            message=ending.message,
+            details=orjson.dumps(ending.details, default=str).decode() if ending.details else "",
+            reason=ending.reason or row.reason,
+            finished=self._clock.now().isoformat(timespec="milliseconds"),
+            answer=ending.encoded,
+        )
+        await self._journal.settle(settled, fate)
+        _log.info(
+            "exchange_settled", exchange=row.id, operation=row.operation, outcome=ending.outcome.value, code=ending.code
+        )
+
+
+def _decision(ending: Ending, lane: Lane, *, last: bool) -> Ending | None:
+    if ending.outcome is Outcome.DONE and not lane.operation.check_answer(ending.body):
+        return dataclasses.replace(ending, reason="settled: it happened")
+    absent = ending.outcome is Outcome.REFUSED and ending.decided and ending.code == "not_found"
+    if absent and last:
+        return Ending(Outcome.UNAVAILABLE, "not_happened", reason="settled: it did not happen", retry_after=1.0)
+    return None

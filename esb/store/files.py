@@ -1,0 +1,70 @@
+"""What a store on a file needs: a folder, private permissions, one process at a time, and SQLite's durable settings."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from esb.errors import ConfigError, Finding
+
+_BUSY_MS = 2000
+
+
+def prepare(url: str) -> None:
+    """Make folder and file, readable by nobody else; raises ``ConfigError`` for a SQLite store without a file."""
+    where = sa.make_url(url)
+    if where.get_backend_name() != "sqlite":
+        return
+    if where.database in (None, "", ":memory:"):
+        raise ConfigError([Finding(url, 0, 0, "the store must be a file", "for example sqlite:///var/esb.db")])
+    file = Path(str(where.database))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ConfigError([Finding(str(file), 0, 0, f"the store cannot be opened: {error.strerror}")]) from None
+
+
+def tune(engine: sa.Engine) -> None:
+    """WAL with a sync at each commit; readers never wait for the writer."""
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _pragmas)
+
+
+def _pragmas(connection: Any, _: Any) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}", "temp_store=MEMORY"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+class Lock:
+    """One process at a time on a SQLite file: a second would take the first one's work for left behind by a crash."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._file = f"{engine.url.database}.lock" if engine.dialect.name == "sqlite" else ""
+        self._held: int | None = None
+
+    def take(self) -> None:
+        if not self._file:
+            return
+        held = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(held)
+            raise ConfigError(
+                [
+                    Finding(
+                        self._file, 0, 0, "another process of the bus uses this store", "end it, or use another store"
+                    )
+                ]
+            ) from None
+        self._held = held
+
+    def free(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None

@@ -1,0 +1,220 @@
+"""The store as the pipeline sees it: claim, mark as sent, finish, find."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, TypeVar
+
+import sqlalchemy as sa
+
+from esb.errors import ConfigError, Finding
+from esb.observe import Metrics
+from esb.store import tables
+from esb.store.files import Lock, prepare, tune
+from esb.store.tables import OPEN, SCHEMA_VERSION, Row, State, exchange, idempotency
+from esb.store.writer import Writer, packed, unpack
+
+_T = TypeVar("_T")
+_UNFINISHED = sa.and_(
+    exchange.c.state.in_([str(state) for state in OPEN]),
+    sa.or_(exchange.c.state != str(State.UNKNOWN), exchange.c.effect == "once"),
+)
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Fate(StrEnum):
+    """What becomes of an idempotency key when its exchange ends."""
+
+    KEEP = "keep"
+    """The answer stands and is given again."""
+    RELEASE = "release"
+    """Nothing happened: the key is as if never used."""
+    AGAIN = "again"
+    """It may have happened and may be sent again: the same request under the same key runs anew."""
+
+
+class Earlier(NamedTuple):
+    """The exchange that holds a key already, and whether its request was the same."""
+
+    exchange: str
+    same: bool
+    state: State
+
+
+class Store:
+    """Journal and idempotency keys. One process at a time on a SQLite file.
+
+    Writes go through one thread (``Writer``), reads through two others. Every method that waits raises ``StoreError``
+    when the database did not do it.
+    """
+
+    def __init__(self, url: str, metrics: Metrics, *, queue: int = 20_000, linger_s: float = 0.02) -> None:
+        prepare(url)
+        self.engine = sa.create_engine(url)
+        tune(self.engine)
+        self._lock = Lock(self.engine)
+        self._queue = queue
+        self._writer = Writer(self.engine, metrics, linger_s)
+        self._readers = ThreadPoolExecutor(2, "journal-read")
+
+    @property
+    def full(self) -> bool:
+        """True when so much waits to be written that no further exchange should be admitted."""
+        return self._writer.backlog >= self._queue
+
+    async def start(self) -> None:
+        """Take the file for this process and make or check its tables; raises ``ConfigError``."""
+        self._lock.take()
+        try:
+            await self._read(self._check)
+        except ConfigError:
+            self._lock.free()
+            raise
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Write everything that waits; a second close does nothing."""
+        await asyncio.to_thread(self._writer.stop)
+        self._readers.shutdown()
+        self.engine.dispose()
+        self._lock.free()
+
+    def write(self, row: Row) -> None:
+        """Put a finished exchange into the journal soon; a row that cannot be written is counted and logged."""
+        self._writer.add(row)
+
+    async def open(self, row: Row) -> Earlier | None:
+        """Make ``row`` durable and its key taken, or say who has the key; a row without fingerprint takes no key."""
+        return await self._writer.do(lambda connection: _open(connection, row))
+
+    async def sent(self, exchange_id: str) -> None:
+        """Make it durable that the bytes of this exchange may be on the wire."""
+        change = exchange.update().where(exchange.c.id == exchange_id).values(state=str(State.SENT))
+        await self._writer.do(lambda connection: _once(connection, change))
+
+    async def finish(self, row: Row, fate: Fate) -> None:
+        """Make the end of an opened exchange durable, and the fate of its key."""
+        await self._writer.do(lambda connection: _finish(connection, row, fate))
+
+    async def find(self, exchange_id: str) -> Row | None:
+        """The journal's row, bodies unpacked."""
+        rows = await self._read(lambda connection: _rows(connection, exchange.c.id == exchange_id))
+        return rows[0] if rows else None
+
+    async def unfinished(self) -> list[Row]:
+        """What a crash left behind: every row under way, and every once that is unknown, oldest first."""
+        return await self._read(lambda connection: _rows(connection, _UNFINISHED))
+
+    async def prune(self, before: datetime, chunk: int = 500) -> int:
+        """Delete what ended and was received before ``before``, ``chunk`` rows a transaction; returns how many rows."""
+        bound, total, deleted = _first_id(before), 0, chunk
+        while deleted == chunk:
+            deleted = await self._writer.do(lambda connection: _prune(connection, bound, chunk))
+            total += deleted
+        return total
+
+    async def _read(self, work: Callable[[sa.Connection], _T]) -> _T:
+        def run() -> _T:
+            with self.engine.begin() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    def _check(self, connection: sa.Connection) -> None:
+        if not sa.inspect(connection).has_table("schema_version"):
+            tables.metadata.create_all(connection)
+            connection.execute(tables.schema_version.insert().values(version=SCHEMA_VERSION))
+        version = connection.scalar(sa.select(tables.schema_version.c.version))
+        if version != SCHEMA_VERSION:
+            raise ConfigError(
+                [
+                    Finding(
+                        self.engine.url.render_as_string(),
+                        0,
+                        0,
+                        f"the store has schema version {version}, this release needs {SCHEMA_VERSION}",
+                        "use the release that made it, or another store",
+                    )
+                ]
+            )
+
+
+def _open(connection: sa.Connection, row: Row) -> Earlier | None:
+    if row.fingerprint:
+        earlier = _claim(connection, row)
+        if earlier:
+            return earlier
+    connection.execute(exchange.insert().values(**_stored(row)))
+    return None
+
+
+def _claim(connection: sa.Connection, row: Row) -> Earlier | None:
+    mine = _is_key(row)
+    held = connection.execute(sa.select(idempotency).where(mine)).first()
+    if held is None:
+        connection.execute(
+            idempotency.insert().values(
+                operation=row.operation,
+                principal=row.principal,
+                key=row.key,
+                fingerprint=row.fingerprint,
+                exchange=row.id,
+                again=False,
+            )
+        )
+        return None
+    if held.again and held.fingerprint == row.fingerprint:
+        connection.execute(idempotency.update().where(mine).values(exchange=row.id, again=False))
+        return None
+    state: str = connection.scalar(sa.select(exchange.c.state).where(exchange.c.id == held.exchange)) or State.UNKNOWN
+    return Earlier(held.exchange, held.fingerprint == row.fingerprint, State(state))
+
+
+def _finish(connection: sa.Connection, row: Row, fate: Fate) -> None:
+    _once(connection, exchange.update().where(exchange.c.id == row.id).values(**_stored(row)))
+    mine = sa.and_(_is_key(row), idempotency.c.exchange == row.id)
+    if fate is Fate.RELEASE:
+        connection.execute(idempotency.delete().where(mine))
+    elif fate is Fate.AGAIN:
+        connection.execute(idempotency.update().where(mine).values(again=True))
+
+
+def _once(connection: sa.Connection, change: sa.Update) -> None:
+    if connection.execute(change).rowcount != 1:
+        raise LookupError("the exchange is not in the journal")
+
+
+def _is_key(row: Row) -> sa.ColumnElement[bool]:
+    columns = idempotency.c
+    return sa.and_(columns.operation == row.operation, columns.principal == row.principal, columns.key == row.key)
+
+
+def _stored(row: Row) -> dict[str, object]:
+    return dict(zip(Row._fields, packed(row), strict=True))
+
+
+def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Row]:
+    found = connection.execute(sa.select(exchange).where(which).order_by(exchange.c.id))
+    rows = [Row(*one) for one in found]
+    return [
+        row._replace(request=unpack(row.request), sent=unpack(row.sent), raw=unpack(row.raw), answer=unpack(row.answer))
+        for row in rows
+    ]
+
+
+def _prune(connection: sa.Connection, bound: str, chunk: int) -> int:
+    old = sa.select(exchange.c.id).where(exchange.c.id < bound, sa.not_(_UNFINISHED))
+    ids = list(connection.scalars(old.order_by(exchange.c.id).limit(chunk)))
+    connection.execute(idempotency.delete().where(idempotency.c.exchange.in_(ids)))
+    connection.execute(exchange.delete().where(exchange.c.id.in_(ids)))
+    return len(ids)
+
+
+def _first_id(moment: datetime) -> str:
+    """The least id (``clock.Ids``) that could have been made at ``moment``."""
+    stamp = int(moment.timestamp() * 1000)
+    return "".join([_CROCKFORD[(stamp >> shift) & 31] for shift in range(45, -1, -5)])

@@ -1,0 +1,101 @@
+"""The tables, and statements compiled once for the dialect in use."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))
+
+
+class StoreError(Exception):
+    """The store did not take it: full, locked, gone. What should have been written was not."""
+
+
+class State(StrEnum):
+    """Where an exchange stands: under way, or one of the six outcomes, or cancelled by its caller."""
+
+    RECEIVED = "received"
+    SENT = "sent"
+    DONE = "done"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+    MALFORMED = "malformed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (State.RECEIVED, State.SENT, State.UNKNOWN)
+
+
+class Row(NamedTuple):
+    """One row of ``exchange``. ``received`` and ``finished`` are RFC 3339 texts, ``timings`` JSON of milliseconds.
+
+    ``cause`` is the exchange that this one asks for (settle) or whose answer it was given (cache, replay). ``request``
+    and ``answer`` are canonical JSON, ``sent`` and ``raw`` what was on the wire; the writer compresses all four.
+    """
+
+    id: str
+    operation: str
+    endpoint: str
+    effect: str
+    state: str
+    code: str
+    message: str
+    details: str
+    principal: str
+    key: str
+    fingerprint: bytes
+    request_id: str
+    cause: str
+    received: str
+    finished: str
+    timings: str
+    attempts: int
+    mapping: str
+    reason: str
+    request: bytes
+    sent: bytes
+    raw: bytes
+    answer: bytes
+
+
+_TYPES: dict[type, Any] = {str: sa.Text, bytes: sa.LargeBinary, int: sa.Integer}
+
+
+def _columns() -> list[sa.Column[Any]]:
+    kinds = {"fingerprint": bytes, "attempts": int, "request": bytes, "sent": bytes, "raw": bytes, "answer": bytes}
+    return [
+        sa.Column(name, _TYPES[kinds.get(name, str)], primary_key=name == "id", nullable=False) for name in Row._fields
+    ]
+
+
+exchange = sa.Table("exchange", metadata, *_columns())
+_is_open = exchange.c.state.in_([str(state) for state in OPEN])
+sa.Index("exchange_open", exchange.c.id, sqlite_where=_is_open, postgresql_where=_is_open)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("operation", sa.Text, primary_key=True),
+    sa.Column("principal", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("exchange", sa.Text, nullable=False),
+    sa.Column("again", sa.Boolean, nullable=False),
+)
+
+
+def insert_sql(dialect: sa.Dialect) -> str:
+    """The insert of one ``Row`` as text, its parameters in the row's own order: nothing is compiled for a row."""
+    compiled: Any = exchange.insert().compile(dialect=dialect, column_keys=list(Row._fields))
+    if compiled.positiontup is not None and tuple(compiled.positiontup) != Row._fields:
+        raise AssertionError("columns of exchange must stand in the order of Row")
+    return str(compiled)

@@ -1,0 +1,156 @@
+"""One thread writes: all that waits goes into one transaction, so that a thousand rows cost one sync of the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from esb.observe import Metrics, get_logger
+from esb.store.tables import Row, StoreError, insert_sql
+
+_T = TypeVar("_T")
+_COMPRESS_FROM = 1024
+_LARGEST_BATCH = 2000
+_log = get_logger()
+
+Work = Callable[[sa.Connection], Any]
+_Waiting = tuple[Work, "asyncio.Future[Any]"]
+
+
+def pack(body: bytes) -> bytes:
+    """A body as it is stored: one byte that says how, then the body, compressed when that is worth it."""
+    if len(body) < _COMPRESS_FROM:
+        return b"\0" + body if body else b""
+    return b"\1" + zlib.compress(body, 1)
+
+
+def unpack(stored: bytes) -> bytes:
+    """The body back from ``pack``."""
+    return zlib.decompress(stored[1:]) if stored[:1] == b"\1" else stored[1:]
+
+
+def packed(row: Row) -> tuple[str | int | bytes, ...]:
+    """``row`` as it is stored."""
+    return (*row[:-4], pack(row.request), pack(row.sent), pack(row.raw), pack(row.answer))
+
+
+class Writer:
+    """The thread. ``add`` never waits and is for rows that nobody waits for; they may lie ``linger_s`` before they are
+    written. ``do`` is done at once with all that has gathered, and its result comes after the commit.
+
+    The queue has no bound of its own: who admits work looks at ``backlog`` first.
+    """
+
+    def __init__(self, engine: sa.Engine, metrics: Metrics, linger_s: float) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._linger_s = linger_s
+        self._insert = insert_sql(engine.dialect)
+        self._queue: deque[Row | _Waiting] = deque()
+        self._some = threading.Event()
+        self._urgent = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        metrics.journal_lag.set_function(lambda: len(self._queue))
+
+    @property
+    def backlog(self) -> int:
+        """Works that no commit has taken yet."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is there and end; blocks."""
+        self._stopping = True
+        self._urgent.set()
+        self._some.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def add(self, row: Row) -> None:
+        self._queue.append(row)
+        if not self._some.is_set():
+            self._some.set()
+
+    async def do(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """Run ``work`` in the next transaction; raises ``StoreError`` when that did not commit.
+
+        When the caller is cancelled the work is done all the same.
+        """
+        if self._stopping:
+            raise StoreError("the store is closed")
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._queue.append((work, future))
+        self._urgent.set()
+        self._some.set()
+        return await future
+
+    def _write(self) -> None:
+        while not self._stopping or self._queue:
+            self._some.wait()
+            self._urgent.wait(self._linger_s)
+            self._some.clear()
+            self._urgent.clear()
+            if batch := self._take():
+                self._commit(batch)
+
+    def _take(self) -> list[Row | _Waiting]:
+        count = min(len(self._queue), _LARGEST_BATCH)
+        if len(self._queue) > count or self._stopping:
+            self._urgent.set()
+            self._some.set()
+        return [self._queue.popleft() for _ in range(count)]
+
+    def _commit(self, batch: list[Row | _Waiting]) -> None:
+        try:
+            done = self._transact(batch)
+        except Exception as error:
+            if len(batch) > 1 and _is_of_one(error):
+                for one in batch:
+                    self._commit([one])
+            else:
+                self._failed(batch, error)
+            return
+        self._metrics.journal_batch_size.observe(len(batch))
+        self._answer(lambda future, result: future.set_result(result), done)
+
+    def _transact(self, batch: list[Row | _Waiting]) -> list[tuple[asyncio.Future[Any], Any]]:
+        rows = [packed(one) for one in batch if isinstance(one, Row)]
+        with self._engine.begin() as connection:
+            if rows:
+                connection.exec_driver_sql(self._insert, rows)
+            return [(one[1], one[0](connection)) for one in batch if not isinstance(one, Row)]
+
+    def _failed(self, batch: list[Row | _Waiting], error: Exception) -> None:
+        rows = sum(isinstance(one, Row) for one in batch)
+        self._metrics.journal_lost.inc(rows)
+        reason = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
+        _log.error("journal_not_written", rows=rows, count=len(batch), reason=reason)
+        failed = [(one[1], StoreError(reason)) for one in batch if not isinstance(one, Row)]
+        self._answer(lambda future, result: future.set_exception(result), failed)
+
+    def _answer(self, tell: Callable[[asyncio.Future[Any], Any], None], results: list[tuple[Any, Any]]) -> None:
+        """Tell all who wait with one wake-up of the loop."""
+
+        def resolve() -> None:
+            for future, result in results:
+                if not future.done():
+                    tell(future, result)
+
+        if results and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(resolve)
+
+
+def _is_of_one(error: Exception) -> bool:
+    """True when one work is at fault, so that the others may be written without it."""
+    return isinstance(error, IntegrityError) or not isinstance(error, DBAPIError)
