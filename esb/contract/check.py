@@ -48,6 +48,10 @@ def pointer(path: Iterable[str | int]) -> str:
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
 
 
+class SchemaError(Exception):
+    """A schema that cannot be compiled."""
+
+
 class Check:
     """A compiled schema, formats included. Called with a tree it returns every wrong field, at most ``MAX_ERRORS``."""
 
@@ -55,7 +59,10 @@ class Check:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
-        self._validator = jsonschema_rs.Draft202012Validator(dict(schema), validate_formats=True, offline=True)
+        try:
+            self._validator = jsonschema_rs.Draft202012Validator(dict(schema), validate_formats=True, offline=True)
+        except (TypeError, ValueError) as error:
+            raise SchemaError(str(error).split("\n")[0]) from None
 
     def __call__(self, tree: Tree) -> list[FieldError]:
         try:

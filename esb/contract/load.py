@@ -68,7 +68,7 @@ def _shared_responses(merged: Merged) -> Mapping[str, Mapping[str, str]]:
     shared: dict[str, dict[str, str]] = {"any": {status: name for name, status in statuses.items() if status}}
     for kind, names in (merged.common.value.get("x-responses") or {}).items():
         shared[kind] = {}
-        for index, name in enumerate(names):
+        for index, name in enumerate(names if isinstance(names, list) else [names]):
             if not statuses.get(name):
                 merged.find(("x-responses", kind, index), f"there is no response '{name}' with an x-status")
             shared[kind][statuses.get(name, "")] = name

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from esb.codecs.yaml import Document, PathTuple, load, nearest
 from esb.errors import ConfigError, Finding
 
 COMMON = "common.yaml"
 _DANGLING = "#/dangling"
+_T = TypeVar("_T", dict[str, Any], list[Any])
 _TOP = {"openapi", "info", "tags", "paths", "components", "x-responses"}
 
 
@@ -31,6 +32,15 @@ class Merged:
         if document is None:
             raise LookupError(path)
         self.findings.append(document.finding(path, message, hint, at_key=at_key))
+
+    def child(self, node: Mapping[str, Any], key: str, kind: type[_T], path: PathTuple) -> _T:
+        """``node[key]``; empty when it is not there, and also, with a finding, when it is of another kind."""
+        value = node.get(key)
+        if value is not None and not isinstance(value, kind):
+            self.find(
+                (*path, key), f"'{key}' should be {'a list' if kind is list else 'keys with values'}", at_key=True
+            )
+        return value if isinstance(value, kind) else kind()
 
     def get(self, reference: str) -> Any:
         """The node that ``#/components/...`` names; None for a dangling reference, which was found while merging."""

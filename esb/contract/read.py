@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from esb.codecs.yaml import PathTuple, nearest
-from esb.contract.check import Check
+from esb.contract.check import Check, SchemaError
 from esb.contract.inline import Inliner
 from esb.contract.merge import Merged, pointer_steps
 from esb.contract.operation import Operation, Parameter, Refusal
@@ -35,6 +35,7 @@ class OperationReader:
     def __init__(self, merged: Merged, inline: Inliner, shared: Mapping[str, Mapping[str, str]]) -> None:
         self.merged = merged
         self.find = merged.find
+        self.child = merged.child
         self.inline = inline
         self.shared = shared
 
@@ -62,10 +63,9 @@ class OperationReader:
                 self.find((*place, key), f"unknown key '{key}'", nearest(key, _KEYS), at_key=True)
         name, effect = self._name(node, place), self._effect(node, place)
         fields = _Fields(self, place)
-        for index, parameter in enumerate(item.get("parameters", [])):
-            fields.parameter(parameter, (*place[:2], "parameters", index))
-        for index, parameter in enumerate(node.get("parameters", [])):
-            fields.parameter(parameter, (*place, "parameters", index))
+        for holder, at in ((item, place[:2]), (node, place)):
+            for index, parameter in enumerate(self.child(holder, "parameters", list, at)):
+                fields.parameter(parameter, (*at, "parameters", index))
         fields.body(node.get("requestBody"), (*place, "requestBody"))
         fields.template(path)
         refusals = self._refusals(node, place)
@@ -75,22 +75,27 @@ class OperationReader:
         if len(self.merged.findings) > before:
             return None
         self._complete(node, effect, fields.has_body, refusals)
-        operation = Operation(
-            name=name,
-            method=method.upper(),
-            path=path,
-            effect=effect,
-            success_status=status,
-            summary=str(node.get("summary", "")),
-            request_schema=fields.schema(),
-            answer_schema=answer,
-            parameters=tuple(fields.parameters),
-            has_body=fields.has_body,
-            key_required=fields.key_required,
-            refusals=refusals,
-            owner=owner,
-            requirement=tuple(node.get("x-requirement", ())),
-        )
+        try:
+            operation = Operation(
+                name=name,
+                method=method.upper(),
+                path=path,
+                effect=effect,
+                success_status=status,
+                summary=str(node.get("summary", "")),
+                request_schema=fields.schema(),
+                answer_schema=answer,
+                parameters=tuple(fields.parameters),
+                has_body=fields.has_body,
+                key_required=fields.key_required,
+                refusals=refusals,
+                owner=owner,
+                requirement=tuple(self.child(node, "x-requirement", list, place)),
+            )
+        except SchemaError as error:
+            if not self.merged.findings:
+                self.find(place, f"its schema cannot be compiled: {error}", at_key=True)
+            return None
         self._examples(operation, node, place)
         return operation
 
@@ -124,27 +129,28 @@ class OperationReader:
 
     def _refusals(self, node: Mapping[str, Any], place: PathTuple) -> dict[str, Refusal]:
         refusals: dict[str, Refusal] = {}
-        for code, value in (node.get("x-refusals") or {}).items():
+        for code, value in self.child(node, "x-refusals", dict, place).items():
             at = (*place, "x-refusals", code)
             if not _CODE.fullmatch(code):
                 self.find(at, "a refusal code is lower case words joined by _", at_key=True)
             elif not isinstance(value, dict) or set(value) != _REFUSAL_KEYS:
-                self.find(at, "a refusal has exactly status, zh and en")
-            elif str(value["status"]) not in self.shared["any"] or not 400 <= value["status"] < 500:
+                self.find(at, "a refusal has exactly status, zh and en", at_key=True)
+            elif value["status"] not in range(400, 500) or str(value["status"]) not in self.shared["any"]:
                 self.find((*at, "status"), f"no shared response has the refusal status {value['status']}")
             else:
                 refusals[code] = Refusal(code, value["status"], str(value["zh"]), str(value["en"]))
         return refusals
 
     def _answer(self, node: Mapping[str, Any], place: PathTuple) -> tuple[int, Mapping[str, Any]]:
-        responses = node.get("responses") or {}
+        responses = self.child(node, "responses", dict, place)
         good = [status for status in responses if status in ("200", "201")]
         if len(good) != 1:
             self.find((*place, "responses"), "an operation has exactly one of the answers '200' and '201'", at_key=True)
             return 200, {}
-        at = (*place, "responses", good[0], "content", JSON, "schema")
-        schema = ((responses[good[0]].get("content") or {}).get(JSON) or {}).get("schema")
-        return int(good[0]), self.inline(schema, at)
+        node, at = responses, (*place, "responses")
+        for key in (good[0], "content", JSON):
+            node, at = self.child(node, key, dict, at), (*at, key)
+        return int(good[0]), self.inline(node.get("schema"), (*at, "schema"))
 
     def _owner(self, node: Mapping[str, Any], place: PathTuple, schema: Mapping[str, Any]) -> tuple[str, ...]:
         owner = tuple(str(node["x-owner"]).split(".")) if "x-owner" in node else ()
@@ -161,14 +167,19 @@ class OperationReader:
 
     def _examples(self, operation: Operation, node: Mapping[str, Any], place: PathTuple) -> None:
         answer = (*place, "responses", str(operation.success_status), "content", JSON, "example")
-        self._example(Check(operation.answer_schema), node, answer, len(place))
+        self.example(operation.answer_schema, node, answer, len(place))
 
-    def _example(self, check: Check, node: Any, place: PathTuple, skip: int) -> None:
+    def example(self, schema: Mapping[str, Any], node: Any, place: PathTuple, skip: int) -> None:
+        """Check the example at ``place``, if there is one; ``node`` is what stands ``skip`` steps down."""
         for step in place[skip:]:
             if not isinstance(node, Mapping) or step not in node:
                 return
             node = node[step]
-        for error in check(node):
+        try:
+            errors = Check(schema)(node)
+        except SchemaError:  # what is wrong with the schema is a finding of its own
+            return
+        for error in errors:
             inside = pointer_steps(error.pointer) if error.pointer else ()
             steps = [int(step) if step.isdigit() else step for step in inside if step]
             self.find((*place, *steps), f"the example's {error.pointer or 'value'} {error.en}")
@@ -228,7 +239,7 @@ class _Fields:
             self.find(place, "a path parameter is required", "required: true")
         extra = {key: value for key, value in node.items() if key.startswith("x-") or key == "description"}
         if "example" in node:
-            self.reader._example(Check(schema), node, (*place, "example"), len(place))
+            self.reader.example(schema, node, (*place, "example"), len(place))
         self._add(node["name"], {**schema, **extra}, required, (*place, "name"))
         self.parameters.append(Parameter(node["name"], node["in"], required, kind, repeated))
 
@@ -236,9 +247,9 @@ class _Fields:
         if node is None:
             return
         self.has_body = True
-        media = (node.get("content") or {}) if isinstance(node, dict) else {}
-        if list(media) != [JSON]:
-            self.find((*place, "content"), f"a body is {JSON} only")
+        media = self.reader.child(node, "content", dict, place) if isinstance(node, dict) else {}
+        if list(media) != [JSON] or not isinstance(media[JSON], dict):
+            self.find((*place, "content"), f"a body is {JSON} only", at_key=True)
             return
         at = (*place, "content", JSON)
         schema = self.reader.inline(media[JSON].get("schema"), (*at, "schema"))
@@ -252,7 +263,7 @@ class _Fields:
             return
         for name, inner in schema["properties"].items():
             self._add(name, inner, name in schema.get("required", ()), (*at, "schema"))
-        self.reader._example(Check(schema), media[JSON], (*at, "example"), len(at))
+        self.reader.example(schema, media[JSON], (*at, "example"), len(at))
 
     def _add(self, name: str, schema: Any, required: bool, place: PathTuple) -> None:
         if name in self.properties:

@@ -92,7 +92,9 @@ def _entry(operation: Operation | None, result: Result) -> tuple[str, Entry]:
 
 
 def _errors(result: Result) -> list[FieldError]:
-    return [one for one in result.details.get("errors", ()) if isinstance(one, FieldError)]
+    """The wrong fields; a journalled result has them as trees."""
+    found = result.details.get("errors", ())
+    return [one if isinstance(one, FieldError) else FieldError(**one) for one in found]
 
 
 def _retry_after(status: int, seconds: float | None, jitter: Jitter) -> tuple[Header, ...]:

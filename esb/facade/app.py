@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeAlias
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from esb.clock import Clock, Ids, SystemClock
@@ -23,6 +21,7 @@ from esb.facade.problems import Problem
 from esb.facade.request import CLOSE, ClientGone, Head, Limits, Receive, Scope, read_tree
 from esb.facade.routing import Router, Target
 from esb.facade.running import Running
+from esb.observe import get_logger
 
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
@@ -30,7 +29,7 @@ Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _COMMON: tuple[Header, ...] = (_NOSNIFF, (b"cache-control", b"no-store"))
 _FIND = "exchange.find"
-_log = structlog.get_logger("esb.facade")
+_log = get_logger()
 
 
 def principal_of(scope: Scope) -> str:
@@ -80,7 +79,7 @@ class Facade:
         self.stop_accepting()
         left = await self._running.drain(self._drain_s)
         if left:
-            _log.warning("drain_timed_out", exchanges=left, seconds=self._drain_s)
+            _log.warning("drain_timed_out", count=left, after_s=self._drain_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -150,15 +149,13 @@ class Facade:
         return Answer(200, JSON, json.encode(state_tree(result, of)))
 
     def _failed(self, error: Exception, request: _Request) -> Answer:
-        """The last resort. The error's text stays out of the log too: it may hold a body."""
-        frames = [f"{one.name}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)[-6:]]
+        """The last resort. The log keeps class and place of the error only: its text may hold a body."""
         _log.error(
             "request_failed",
             exchange=request.exchange,
             request_id=request.id,
             operation=request.operation,
-            error=type(error).__name__,
-            frames=frames,
+            exc_info=error,
         )
         return answer_problem(Problem("internal_error"), request.exchange, self._jitter)
 

@@ -12,10 +12,10 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
-            "esb_http_requests", "Answered requests by operation and status", ["operation", "status"], registry=registry
+            "http_requests", "Answered requests by operation and status", ["operation", "status"], registry=registry
         )
         self._seconds = Histogram(
-            "esb_http_request_seconds",
+            "http_request_seconds",
             "Time from request to answer by operation",
             ["operation"],
             buckets=_BUCKETS,
