@@ -95,7 +95,7 @@ class AkeChannel:
             raise Wrong(5)
         if dict(request.params()).get("sign") != sign_v2(key, ts, KEYS[key]):
             raise Wrong(4)
-        if abs(self._hospital.clock.now() - sent) > TOLERANCE:
+        if abs(self._hospital.clock.real_now() - sent) > TOLERANCE:
             raise Wrong(4, "时间戳已过期")
 
     def _lot(self, code: str) -> Lot:

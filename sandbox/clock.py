@@ -21,6 +21,10 @@ class Clock:
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.time(), SHANGHAI)
 
+    def real_now(self) -> datetime:
+        """Without the offset: what a caller's timestamp is checked against."""
+        return datetime.fromtimestamp(time.time(), SHANGHAI)
+
     def today(self) -> date:
         return self.now().date()
 
