@@ -43,7 +43,7 @@ __all__ = [
 class AdapterSettings(BaseModel):
     """Base of every ``Settings``: unknown keys are errors, values are frozen. Names of seconds end in ``_s``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
 
 @dataclass(slots=True)

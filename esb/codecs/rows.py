@@ -1,8 +1,8 @@
 """Database rows -> trees: exact money, canonical times, binary as base64 text, NULL as null and never as "".
 
-Driver values become: Decimal and float -> Decimal (an integral one stays Decimal); datetime -> RFC 3339 text, a naive one
-being Shanghai time; date -> ``2026-01-16``; time -> ``08:30:00``; timedelta (MariaDB's TIME) -> ``HH:MM:SS``; bytes -> base64
-text; UUID and enumerations -> text; arrays and JSON documents -> lists and dicts of the same.
+Driver values become: Decimal and float -> Decimal; datetime -> RFC 3339 text, a naive one being Shanghai time; date ->
+``2026-01-16``; time -> ``08:30:00``; timedelta (MariaDB's TIME) -> ``HH:MM:SS``; bytes -> base64 text; UUID and
+enumerations -> text; arrays and JSON documents -> lists and dicts of the same.
 """
 
 from __future__ import annotations
