@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from adapters.fhir import actions
 from adapters.fhir.actions import Action, Request
@@ -14,6 +14,8 @@ from adapters.fhir.settings import Settings
 from esb.codecs import fhir
 from esb.http import HttpAnswer, HttpCarrier
 from esb.spi import Call, Malformed, OutcomeUnknown, Refused, Tree, Unavailable, Wire
+
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class FhirAdapter:
@@ -130,7 +132,7 @@ class FhirAdapter:
         ours, theirs = urlsplit(self._base), urlsplit(url)
         if (theirs.scheme, theirs.netloc.lower()) != (ours.scheme, ours.netloc.lower()):
             raise Malformed("the next page lies outside of the server's origin and is not fetched")
-        return url
+        return quote(url, safe=_PRINTABLE)  # some servers write names into their links as they are
 
     def _check_request(self, resource: fhir.Resource) -> None:
         if issues := fhir.validate(resource, self._settings.release):
