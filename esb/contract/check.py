@@ -18,6 +18,7 @@ from esb.model import Tree
 
 MAX_ERRORS = 256
 _MAX_NAME = 64
+_WHOLE_BELOW = 10**18
 _KINDS = jsonschema_rs.ValidationErrorKind
 
 
@@ -87,7 +88,7 @@ class Check:
 
 
 def whole_numbers(schema: Mapping[str, Any], tree: Tree, path: tuple[str | int, ...] = ()) -> Iterator[FieldError]:
-    """JSON Schema takes 25.0 for an integer; the canonical tree does not."""
+    """JSON Schema takes 25.0 for an integer; the canonical tree does not (see ``whole``)."""
     if isinstance(tree, Decimal) and schema.get("type") == "integer":
         yield FieldError(pointer(path), "wrong_type", "应为整数，不带小数点", "must be an integer without a point")
     elif isinstance(tree, dict):
@@ -96,6 +97,21 @@ def whole_numbers(schema: Mapping[str, Any], tree: Tree, path: tuple[str | int, 
     elif isinstance(tree, list):
         for index, value in enumerate(tree):
             yield from whole_numbers(schema.get("items", {}), value, (*path, index))
+
+
+def whole(schema: Mapping[str, Any], tree: Tree) -> Tree:
+    """The tree with every 25.0 that should be an integer as 25, changed in place; what is no whole number stays."""
+    if isinstance(tree, Decimal):
+        fits = schema.get("type") == "integer" and abs(tree) < _WHOLE_BELOW and tree == int(tree)
+        return int(tree) if fits else tree
+    if isinstance(tree, dict):
+        properties = schema.get("properties", {})
+        for key, value in tree.items():
+            if type(value) is not str:
+                tree[key] = whole(properties.get(key, {}), value)
+    elif isinstance(tree, list):
+        tree[:] = [whole(schema.get("items", {}), value) for value in tree]
+    return tree
 
 
 def _properties(schema: Any, schema_path: Iterable[str | int]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from esb.contract.check import Check, FieldError, whole_numbers
+from esb.contract.check import Check, FieldError, whole, whole_numbers
 from esb.contract.schema import Path, Schema, has_path, nearest_name, phi_paths
 from esb.model import Effect, Tree
 
@@ -89,6 +89,10 @@ class Operation:
     def phi(self) -> Mapping[tuple[str, ...], str]:
         """Patient data of request and answer together."""
         return {**self.request_phi, **self.answer_phi}
+
+    def typed(self, tree: Tree) -> Tree:
+        """A decoded request with its whole numbers as integers, changed in place: 25.0 is an integer to JSON Schema."""
+        return whole(self.request_schema, tree)
 
     def check_request(self, tree: Tree) -> list[FieldError]:
         """Every wrong field of a request tree at once; empty when it satisfies the contract."""

@@ -118,7 +118,8 @@ async def read_tree(
     if query:
         _read_query(target, query, tree, errors)
     if target.operation.has_body:
-        _merge(target, await _read_body(head, receive, limits), tree, errors)
+        body = target.operation.typed(await _read_body(head, receive, limits))
+        _merge(target, body, tree, errors)
     elif head.has_body:
         raise Problem("body_unexpected", headers=[CLOSE])
     if errors:

@@ -65,6 +65,20 @@ async def test_a_body_becomes_the_request_and_the_answer_is_created(
     assert exchange.principal == "anonymous"
 
 
+async def test_a_whole_number_with_a_point_becomes_an_integer(
+    http: aiohttp.ClientSession, pipeline: ExamplePipeline
+) -> None:
+    for text, fee in (("2500.0", 2500), ("25e2", 2500), ("2500", 2500)):
+        data = json.dumps(LOCK).replace('"fee": 2500', f'"fee": {text}')
+        async with http.post("/v1/registrations/locks", data=data, headers=KEY | JSON) as answer:
+            assert answer.status == 201, text
+        assert (pipeline.begun[-1].request["fee"], type(pipeline.begun[-1].request["fee"])) == (fee, int)
+    for text in ("25.5", "1e300", "1e-3"):
+        data = json.dumps(LOCK).replace('"fee": 2500', f'"fee": {text}')
+        async with http.post("/v1/registrations/locks", data=data, headers=KEY | JSON) as answer:
+            assert set(errors(await problem(answer, 422, "invalid_request"))) == {"/fee"}
+
+
 async def test_a_key_is_accepted_where_it_is_not_required(
     http: aiohttp.ClientSession, pipeline: ExamplePipeline
 ) -> None:
