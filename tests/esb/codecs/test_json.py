@@ -118,6 +118,29 @@ def test_a_refusal_says_what_is_wrong_and_where(data: bytes, reason: str) -> Non
     assert reason in error.value.reason
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a":1,"a":2}',
+        b'{"a" :1,"a":2}',
+        b'{"a"\n:1,"a"\t:2}',
+        b'{"a" :1,"a":":"}',
+        b'{"a":1,"a":2,"b":":x"}',
+        b'{"a":1,"a":"\\":"}',
+        b'[{"b":1},{"a":"\\" :","a":2}]',
+    ],
+)
+def test_no_spelling_hides_a_duplicate_key(data: bytes) -> None:
+    with pytest.raises(DecodeError, match="duplicate key 'a'"):
+        json.decode(data)
+
+
+def test_colons_and_blanks_inside_texts_are_no_keys() -> None:
+    tree = {"a": ":", "b": '":', "c": [" :", "\t:"], ":": 1, "": {"x :": ""}}
+    for separators in ((",", ":"), (", ", " : ")):
+        assert json.decode(stdlib.dumps(tree, separators=separators).encode()) == tree
+
+
 def test_the_offset_counts_bytes_not_characters() -> None:
     with pytest.raises(DecodeError) as error:
         json.decode('{"姓名":1,"姓名":2}'.encode())
