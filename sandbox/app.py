@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from pathlib import Path
+from typing import Protocol
 
 from sandbox import faults as fault_menu
 from sandbox.ake import AkeChannel
@@ -18,6 +19,12 @@ from sandbox.hospital import Hospital
 from sandbox.http_server import HttpProtocol, Request, Response
 from sandbox.ledger import RequestLog
 from sandbox.soap import SoapChannel
+
+
+class Channel(Protocol):
+    """An HTTP channel: understands a request without carrying it out."""
+
+    def read(self, request: Request) -> Call: ...
 
 
 class Sandbox:
@@ -41,11 +48,11 @@ class Sandbox:
         self.hospital.when_patient_made.append(self.database.add_patient)
         port = self._http_port
         self.hl7 = Hl7Channel(self.hospital)
-        self._channels = {
+        self._channels: dict[str, Channel] = {
             "/soap/his": SoapChannel(self.hospital, port),
             "/soap/12320": His12320Channel(self.hospital, port),
         }
-        self._folders = {
+        self._folders: dict[str, Channel] = {
             "/fhir/r4": FhirChannel(self.hospital),
             "/openydt/api/v3": AkeChannel(self.hospital),
         }

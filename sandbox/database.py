@@ -87,7 +87,9 @@ class Database:
         for leftover in (path, path.with_name(path.name + "-journal")):
             leftover.unlink(missing_ok=True)
         self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.executescript(TABLES)
+        self._views_whole = False
         self._make_views()
         self._holder: threading.Thread | None = None
         self._let_go = threading.Event()
@@ -112,6 +114,7 @@ class Database:
         if fault.fault in ("delay", "hang_before"):
             self._hold(fault.seconds if fault.fault == "delay" else None)
         elif fault.fault in ("empty", "garbage"):
+            self._views_whole = False
             for name, text in VIEWS.items():
                 self._connection.execute(f"DROP VIEW IF EXISTS {name}")
                 if fault.fault == "empty":
@@ -131,9 +134,12 @@ class Database:
         self._connection.close()
 
     def _make_views(self) -> None:
+        if self._views_whole:
+            return
         for name, text in VIEWS.items():
             self._connection.execute(f"DROP VIEW IF EXISTS {name}")
             self._connection.execute(f"CREATE VIEW {name} AS {text}")
+        self._views_whole = True
 
     def _hold(self, seconds: float | None) -> None:
         self.repair()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from collections import deque
@@ -126,15 +127,25 @@ class HttpProtocol(asyncio.Protocol):
 
     def _next(self) -> None:
         while self._waiting and not self.transport.is_closing():
-            answer = self._app(self._waiting.popleft(), self)
+            answer = self._answer(self._waiting.popleft())
             if not isinstance(answer, Response):
                 self._task = asyncio.ensure_future(self._faulty(answer))
                 return
             self.send(answer)
 
+    def _answer(self, request: Request) -> Response | Awaitable[None]:
+        try:
+            return self._app(request, self)
+        except Exception:
+            logging.exception("%s %s failed", request.method, request.path)
+            return Response(500, b"the sandbox itself failed, see its standard error", "text/plain")
+
     async def _faulty(self, answer: Awaitable[None]) -> None:
         try:
             await answer
+        except Exception:
+            logging.exception("a faulty call failed")
+            self.close()
         finally:
             self._task = None
         self._next()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from hl7.mllp import InvalidBlockError, start_hl7_server
@@ -75,8 +76,10 @@ async def serve_mllp(sandbox: Sandbox, host: str, port: int) -> asyncio.Server:
     async def connected(reader: Any, writer: Any) -> None:
         try:
             await _serve(sandbox, reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, InvalidBlockError, ValueError):
+        except (asyncio.IncompleteReadError, ConnectionError, InvalidBlockError):
             pass
+        except Exception:
+            logging.exception("an MLLP connection failed")
         finally:
             writer.close()
 

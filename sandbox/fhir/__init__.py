@@ -55,8 +55,8 @@ class FhirChannel:
         except Failed as error:
             return _answer(error.status, resources.outcome(error.code, error.text))
         except Refusal as refusal:
-            error = failed(refusal)
-            return _answer(error.status, resources.outcome(error.code, error.text))
+            problem = failed(refusal)
+            return _answer(problem.status, resources.outcome(problem.code, problem.text))
         except search.BadSearch as error:
             return _answer(400, resources.outcome("invalid", str(error)))
         except (json.JSONDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -92,6 +92,9 @@ class FhirChannel:
         return name
 
     def _one(self, kind: str, no: str) -> Resource:
+        if kind == "Slot" and no in self._hospital.book.slots:
+            self._hospital.book.expire()
+            return resources.slot(self._hospital.book.slots[no])
         for resource in search.everything(self._hospital, kind):
             if resource["id"] == no:
                 return resource
