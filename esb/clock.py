@@ -42,16 +42,24 @@ class Ids:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
+        self._random = b""
         self._lock = threading.Lock()
 
     def new(self) -> str:
         stamp = int(self._clock.now().timestamp() * 1000)
         with self._lock:
-            value = (stamp << 80) | int.from_bytes(os.urandom(10), "big")
+            value = (stamp << 80) | self._eighty_bits()
             if value >> 80 <= self._last >> 80:
                 value = self._last + 1
             self._last = value
         return self._text(value)
+
+    def _eighty_bits(self) -> int:
+        """From a block of the system's randomness: asking for ten bytes a time costs more than all else here."""
+        if not self._random:
+            self._random = os.urandom(10 * 256)
+        taken, self._random = self._random[:10], self._random[10:]
+        return int.from_bytes(taken, "big")
 
     def _text(self, value: int) -> str:
         alphabet = self._ALPHABET

@@ -154,6 +154,11 @@ class Endpoint:
     def _lost(self, call: Call, reason: str) -> AdapterError:
         return OutcomeUnknown(reason) if call.wire.left else Unavailable(reason)
 
+    def preview(self, action: str, payload: Tree, call: Call) -> str:
+        """What ``call`` would put on the wire, as text for people. Nothing is sent and no limit is touched."""
+        action, payload, _ = self._wrap(action, payload, call)
+        return self._adapter.preview(action, payload, call)
+
     async def probe(self, seconds: float = 2.0) -> str | None:
         """None when the system shows a sign of life within ``seconds``, otherwise why not."""
         deadline = self._clock.monotonic() + seconds

@@ -8,6 +8,7 @@ from esb.clock import Clock
 from esb.policies import Limited
 
 _LONGEST_WAIT_S = 2.0
+_NO_WAIT_S = 1e-6
 
 
 class RateLimit:
@@ -28,5 +29,5 @@ class RateLimit:
         if wait > min(wait_s, _LONGEST_WAIT_S):
             raise Limited("rate_limited", f"the next call is due in {wait:.2f} s", retry_after=wait)
         self._next = due + self._interval
-        if wait > 0:
+        if wait > _NO_WAIT_S:
             await self._sleep(wait)

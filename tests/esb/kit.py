@@ -1,4 +1,4 @@
-"""A small bus for tests of the core: real contract, mappings, endpoint and store; a scripted system and a clock of ours."""
+"""A small bus for tests of the core: real contract, mappings, endpoint and store, a scripted system, our own clock."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from esb.clock import SHANGHAI, Ids
 from esb.codecs import yaml
@@ -25,6 +23,14 @@ from esb.spi import Call
 from esb.store import Row, Store
 
 Behaviour = Callable[[str, Tree, Call], Awaitable[Tree]]
+
+
+async def until(look: Callable[[], Awaitable[Any]]) -> Any:
+    """What ``look`` finds, as soon as it finds something; fails after five seconds."""
+    async with asyncio.timeout(5):
+        while not (found := await look()):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    return found
 
 
 class FakeClock:
@@ -81,7 +87,7 @@ class ScriptedAdapter:
             self.under_way -= 1
 
     def _plain(self, step: Any, call: Call) -> Tree:
-        if isinstance(step, Unavailable):
+        if isinstance(step, Unavailable | KeyError):
             raise step
         call.wire.sending(b"<sent/>")
         if isinstance(step, Exception):
@@ -230,20 +236,27 @@ class Bus:
 
     async def row(self, exchange: str) -> Row:
         """The journal's row, once it is written."""
-        async with asyncio.timeout(5):
-            while (row := await self.store.find(exchange)) is None:
-                await asyncio.sleep(0.001)
-        return row
+        return await until(lambda: self.store.find(exchange))
 
     async def until(self, exchange: str, state: str) -> Row:
         """The row as soon as it has ``state``."""
-        async with asyncio.timeout(5):
-            while (row := await self.row(exchange)).state != state:
-                await asyncio.sleep(0.001)
-        return row
+
+        async def look() -> Row | None:
+            row = await self.store.find(exchange)
+            return row if row and row.state == state else None
+
+        return await until(look)
 
     def value(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def until_value(self, name: str, value: float) -> None:
+        """Wait until a metric without labels has ``value``."""
+
+        async def look() -> bool:
+            return self.value(name) == value
+
+        await until(look)
 
 
 @contextlib.asynccontextmanager
@@ -268,8 +281,3 @@ async def running(
 GOOD_LIST = {"Code": "0", "Slots": ["S1", "S2"]}
 GOOD_LOCK = {"Code": "0", "No": "L1", "Order": "R1"}
 ABSENT = {"Code": "2"}
-
-
-@pytest.fixture
-def fake_clock() -> FakeClock:
-    return FakeClock()

@@ -163,7 +163,7 @@ async def test_a_crash_inside_an_adapter_is_an_outcome_and_not_an_exception(tmp_
         bus.his.does("List", KeyError("SECRET"))
         result = await bus.ask("slot.list", ASK)
         row = await bus.row(result.exchange)
-    assert (result.outcome, result.code) == (Outcome.UNAVAILABLE, "no_answer")
+    assert (result.outcome, result.code) == (Outcome.UNAVAILABLE, "unavailable")
     assert row.reason == "the adapter raised KeyError"
 
 
