@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DecodeError(ValueError):
-    """Bytes that are not what they should be. ``reason`` says what and where; ``offset`` is a byte offset where known."""
+    """Bytes that are not what they should be. ``reason`` says what and where; ``offset`` counts bytes, where known."""
 
     def __init__(self, reason: str, offset: int | None = None) -> None:
         super().__init__(reason)

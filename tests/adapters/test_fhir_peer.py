@@ -252,3 +252,11 @@ async def test_requests_that_break_the_release_are_refused_before_they_are_sent(
 async def test_capabilities_are_read_and_the_probe_agrees(server: Adapter) -> None:
     assert (await _call(server, "capabilities"))["fhirVersion"] == "4.0.1"
     await server.probe(make_call())
+
+
+@pytest.mark.skipif(bool(_missing()) and not os.environ.get("CI"), reason=_missing() or "peers are there")
+def test_the_resources_of_r4_are_those_of_its_published_definitions() -> None:
+    path = PEERS / "node_modules" / "@medplum" / "definitions" / "dist" / "fhir" / "r4" / "profiles-resources.json"
+    definitions = codec.resources(stdlib.loads(path.read_bytes()), "StructureDefinition")
+    names = {each["name"] for each in definitions if each["kind"] == "resource" and not each["abstract"]}
+    assert codec.TYPES["R4"] == names - {"SubscriptionStatus"}  # which Medplum took over from R4B
