@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from esb.codecs import json
-from esb.contract import FieldError, Operation
+from esb.contract import FieldError, Operation, Refusal
 from esb.errors import Outcome
 from esb.facade.problems import CATALOGUE, MEDIA_TYPE, Entry, Problem, encode_problem, problem_body
 from esb.model import Effect, Result, Tree
@@ -20,7 +20,7 @@ JSON = b"application/json"
 EXCHANGES = "/v1/exchanges/"
 _DEFAULT_RETRY_S = 2.0
 _MAX_RETRY_S = 3600
-_RETRY_STATUSES = {429, 503}
+_RETRY_STATUSES = {409, 429, 503}
 _FALLBACK = {
     Outcome.REFUSED: "refused",
     Outcome.UNAVAILABLE: "unavailable",
@@ -49,7 +49,7 @@ def answer_result(operation: Operation, result: Result, jitter: Jitter) -> Answe
         result.outcome is Outcome.UNKNOWN and operation.effect is not Effect.READ
     ):
         return _pending(result, replayed)
-    code, entry = _entry(operation, result)
+    code, entry = _entry(operation.refusals, result)
     body = json.encode(problem_body(code, entry, exchange=result.exchange, errors=_errors(result)))
     return Answer(entry.status, MEDIA_TYPE, body, replayed + _retry_after(entry.status, result.retry_after, jitter))
 
@@ -60,8 +60,8 @@ def answer_problem(problem: Problem, exchange: str, jitter: Jitter) -> Answer:
     return Answer(status, MEDIA_TYPE, body, tuple(problem.headers) + _retry_after(status, None, jitter))
 
 
-def state_tree(result: Result, operation: Operation | None) -> dict[str, Tree]:
-    """An exchange as ``GET /v1/exchanges/{id}`` shows it; ``operation`` gives a refusal its text."""
+def state_tree(result: Result, refusals: Mapping[str, Refusal]) -> dict[str, Tree]:
+    """An exchange as ``GET /v1/exchanges/{id}`` shows it; ``refusals`` have the texts."""
     state: dict[str, Tree] = {
         "id": result.exchange,
         "outcome": str(result.outcome),
@@ -70,7 +70,7 @@ def state_tree(result: Result, operation: Operation | None) -> dict[str, Tree]:
     if result.outcome is Outcome.DONE:
         state["answer"] = json.decode(result.encoded) if result.encoded is not None else result.body
     elif result.outcome in FINAL:
-        code, entry = _entry(operation, result)
+        code, entry = _entry(refusals, result)
         state["problem"] = problem_body(code, entry, exchange=result.exchange, errors=_errors(result))
     return state
 
@@ -83,8 +83,17 @@ def _pending(result: Result, headers: tuple[Header, ...]) -> Answer:
     return Answer(entry.status, JSON, json.encode(tree), (*headers, location))
 
 
-def _entry(operation: Operation | None, result: Result) -> tuple[str, Entry]:
-    refusal = operation.refusals.get(result.code) if operation and result.outcome is Outcome.REFUSED else None
+def common_refusals(operations: Iterable[Operation]) -> dict[str, Refusal]:
+    """The refusals that mean the same wherever they are used, by code."""
+    found: dict[str, set[Refusal]] = {}
+    for operation in operations:
+        for code, refusal in operation.refusals.items():
+            found.setdefault(code, set()).add(refusal)
+    return {code: next(iter(same)) for code, same in found.items() if len(same) == 1}
+
+
+def _entry(refusals: Mapping[str, Refusal], result: Result) -> tuple[str, Entry]:
+    refusal = refusals.get(result.code) if result.outcome is Outcome.REFUSED else None
     if refusal is not None:
         return refusal.code, Entry(refusal.status, refusal.zh, refusal.en)
     code = result.code if result.code in CATALOGUE else _FALLBACK[result.outcome]
@@ -99,7 +108,7 @@ def _errors(result: Result) -> list[FieldError]:
 
 def _retry_after(status: int, seconds: float | None, jitter: Jitter) -> tuple[Header, ...]:
     """Spread over half as long again, so that all who were turned away do not come back in one second."""
-    if status not in _RETRY_STATUSES:
+    if status not in _RETRY_STATUSES or (status == 409 and seconds is None):
         return ()
     wait = math.ceil((seconds or _DEFAULT_RETRY_S) * (1 + jitter() / 2))
     return ((b"retry-after", str(min(max(wait, 1), _MAX_RETRY_S)).encode()),)

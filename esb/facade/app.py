@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from esb.clock import Clock, Ids, SystemClock
 from esb.codecs import json
 from esb.contract import Contract, Operation
-from esb.facade.answer import JSON, Answer, Header, Jitter, answer_problem, answer_result, state_tree
+from esb.facade.answer import JSON, Answer, Header, Jitter, answer_problem, answer_result, common_refusals, state_tree
 from esb.facade.metrics import Metrics
 from esb.facade.pages import make_pages
 from esb.facade.pipeline import Pipeline
@@ -57,7 +57,7 @@ class Facade:
     ) -> None:
         registry = registry or CollectorRegistry()
         clock = clock or SystemClock()
-        self._contract = contract
+        self._refusals = common_refusals(contract.operations.values())
         self._pipeline = pipeline
         self._limits = limits or Limits()
         self._lifespan = lifespan
@@ -130,7 +130,7 @@ class Facade:
         key = head.key(required=operation.key_required)
         tree = await read_tree(target, request.values, scope["query_string"], head, receive, self._limits)
         if operation.name == _FIND:
-            return await self._find(operation, tree)
+            return await self._find(operation, tree, principal_of(scope))
         exchange = self._pipeline.begin(
             operation.name, tree, key=key, principal=principal_of(scope), request_id=request.id
         )
@@ -138,15 +138,14 @@ class Facade:
         result = await self._running.run(operation.effect, self._pipeline.run(exchange), receive)
         return answer_result(operation, result, self._jitter)
 
-    async def _find(self, operation: Operation, tree: dict[str, Any]) -> Answer:
+    async def _find(self, operation: Operation, tree: dict[str, Any], principal: str) -> Answer:
         errors = operation.check_request(tree)
         if errors:
             raise Problem("invalid_request", errors=errors)
-        result = await self._pipeline.find(tree["exchangeId"])
+        result = await self._pipeline.find(tree["exchangeId"], principal)
         if result is None:
             raise Problem("not_found")
-        of = self._contract.operations.get(str(result.details.get("operation", "")))
-        return Answer(200, JSON, json.encode(state_tree(result, of)))
+        return Answer(200, JSON, json.encode(state_tree(result, self._refusals)))
 
     def _failed(self, error: Exception, request: _Request) -> Answer:
         """The last resort. The log keeps class and place of the error only: its text may hold a body."""

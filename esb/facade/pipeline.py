@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from esb.model import Exchange, Result, Tree
@@ -13,7 +14,7 @@ class Pipeline(Protocol):
     def begin(
         self,
         operation: str,
-        request: dict[str, Tree],
+        request: Mapping[str, Tree],
         *,
         key: str | None,
         principal: str,
@@ -25,8 +26,8 @@ class Pipeline(Protocol):
     async def run(self, exchange: Exchange) -> Result:
         """Carry it out."""
 
-    async def find(self, exchange_id: str) -> Result | None:
-        """What became of an exchange; ``accepted`` or ``unknown`` until that is certain."""
+    async def find(self, exchange_id: str, principal: str | None = None) -> Result | None:
+        """What became of an exchange of ``principal``; ``accepted`` or ``unknown`` until that is certain."""
 
     async def probe(self) -> dict[str, str | None]:
         """Endpoint -> None, or why it is down."""

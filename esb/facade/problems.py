@@ -74,6 +74,10 @@ CATALOGUE: Mapping[str, Entry] = {
     "cancelled": Entry(503, "请求已取消，操作没有发生", "The request was cancelled and nothing happened"),
     "endpoint_busy": Entry(503, "业务系统繁忙，请稍后再试", "The hospital system is busy; try again later"),
     "endpoint_down": Entry(503, "业务系统暂不可用，请稍后再试", "The hospital system is down; try again later"),
+    "no_route": Entry(503, "该操作尚未接通业务系统", "No hospital system is connected for this operation"),
+    "store_unavailable": Entry(
+        503, "暂时无法记录请求，请稍后再试", "The bus cannot record requests now; try again later"
+    ),
     "overloaded": Entry(503, "当前请求过多，请稍后再试", "The bus has too much to do; try again later"),
     "shutting_down": Entry(503, "服务正在重启，请稍后再试", "The bus is restarting; try again"),
     "not_ready": Entry(503, "有业务系统不可用", "A hospital system is down"),

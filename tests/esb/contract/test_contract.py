@@ -65,9 +65,9 @@ def test_openapi_spec_validator_accepts_the_merged_document(contract: Contract) 
 def test_every_operation_declares_the_answers_that_the_facade_gives(contract: Contract) -> None:
     for operation in contract.operations.values():
         responses = contract.document["paths"][operation.path][operation.method.lower()]["responses"]
-        wanted = {"400", "413", "414", "422", "429", "431", "500", "502", "503", str(operation.success_status)}
+        wanted = {"400", "409", "413", "414", "422", "429", "431", "500", "502", "503", str(operation.success_status)}
         wanted |= {str(refusal.status) for refusal in operation.refusals.values()}
-        wanted |= {"202", "409"} if operation.effect is not Effect.READ else set()
+        wanted |= {"202"} if operation.effect is not Effect.READ else set()
         wanted |= {"408", "415"} if operation.has_body else set()
         assert wanted == set(responses), operation.name
 

@@ -25,7 +25,7 @@ async def check_conformance(
 ) -> str:
     """Run schemathesis against the facade at ``url`` from another process and assert that it found nothing.
 
-    Returns its report. ``folder`` takes what it writes. Answers with 502 and 503 count as server errors: give it a healthy
+    Returns its report. ``folder`` takes what it writes. 502 and 503 count as server errors: give it a healthy
     hospital that answers whatever the contract allows.
     """
     command = [

@@ -66,8 +66,8 @@ class ExamplePipeline:
         self.ended[exchange.id] = result
         return result
 
-    async def find(self, exchange_id: str) -> Result | None:
-        return self.ended.get(exchange_id)
+    async def find(self, exchange_id: str, principal: str | None = None) -> Result | None:
+        return self.ended.get(exchange_id) if principal == "anonymous" else None
 
     async def probe(self) -> dict[str, str | None]:
         self.probes += 1

@@ -51,9 +51,7 @@ async def test_accepted_and_unknown_are_202_with_the_place_to_ask(
 async def test_a_refused_exchange_is_shown_with_its_problem(
     http: aiohttp.ClientSession, pipeline: ExamplePipeline, contract: Contract
 ) -> None:
-    pipeline.ended["EX7"] = Result(
-        Outcome.REFUSED, "EX7", code="slot_full", message=SECRET, details={"operation": "registration.lock"}
-    )
+    pipeline.ended["EX7"] = Result(Outcome.REFUSED, "EX7", code="slot_full", message=SECRET)
     async with http.get("/v1/exchanges/EX7") as answer:
         state = await answer.json()
         assert contract.own["exchange.find"].check_answer(state) == []
