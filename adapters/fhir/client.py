@@ -34,17 +34,20 @@ class FhirAdapter:
 
         A reason never repeats ids, parameters or content.
         """
-        try:
-            parsed = actions.parse(action, self._settings.release)
-        except ValueError as error:
-            raise Refused(f"{error}; nothing was sent", code="invalid", message=str(error)) from None
-        request = actions.build(parsed, payload, self._settings.prefer, self._settings.search_by)
-        if self._settings.checks in ("requests", "both") and request.resource is not None:
-            self._check_request(request.resource)
+        parsed, request = self._prepare(action, payload)
         resource = await self._exchange(parsed, request, self._address(request.path), call)
         if parsed.verb != "search":
             return resource
         return await self._all_pages(parsed, resource, _counts_only(payload), call)
+
+    def preview(self, action: str, payload: Tree, call: Call) -> str:
+        """Request line, headers with secrets masked, and body; of a search its first page. Nothing is sent."""
+        _, request = self._prepare(action, payload)
+        masked = dict.fromkeys(self._settings.headers, "***") | dict(request.headers) | {"X-Request-Id": call.exchange}
+        if self._settings.auth.kind != "none":
+            masked["Authorization"] = "***"
+        lines = [f"{request.method} {self._address(request.path)}", *(f"{name}: {masked[name]}" for name in masked)]
+        return "\n".join([*lines, "", (request.body or b"").decode("utf-8")]).rstrip("\n")
 
     async def probe(self, call: Call) -> None:
         """Any HTTP answer below 500 to ``GET metadata`` is life."""
@@ -63,6 +66,16 @@ class FhirAdapter:
 
     def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
         return actions.faults(action, fields, self._settings.release)
+
+    def _prepare(self, action: str, payload: Tree) -> tuple[Action, Request]:
+        try:
+            parsed = actions.parse(action, self._settings.release)
+        except ValueError as error:
+            raise Refused(f"{error}; nothing was sent", code="invalid", message=str(error)) from None
+        request = actions.build(parsed, payload, self._settings.prefer, self._settings.search_by)
+        if self._settings.checks in ("requests", "both") and request.resource is not None:
+            self._check_request(request.resource)
+        return parsed, request
 
     def _address(self, path: str) -> str:
         return self._base + path if path else self._settings.base_url.rstrip("/")
@@ -83,7 +96,8 @@ class FhirAdapter:
         return answer
 
     async def _send(self, request: Request, url: str, authorization: str, call: Call) -> HttpAnswer:
-        headers = {**self._settings.headers, **request.headers, "X-Request-Id": call.exchange}
+        own = {name: value.get_secret_value() for name, value in self._settings.headers.items()}
+        headers = {**own, **request.headers, "X-Request-Id": call.exchange}
         if authorization:
             headers["Authorization"] = authorization
         journal = f"{request.method} {url[len(self._carrier.origin) :]}\n".encode() + (request.body or b"")

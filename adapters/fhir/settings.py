@@ -61,7 +61,8 @@ class Settings(HttpSettings):
     ``validate`` checks requests before they are sent and answers after they came by the models of fhir.resources.
     A search follows its pages up to ``max_pages`` and ``max_entries``; beyond them it is malformed (``overflow:
     refuse``, half a list is a wrong list) or ends with its ``next`` link left in (``cut``). ``search_by: post`` keeps
-    parameters out of URLs. ``max_answer_bytes`` is for one page.
+    parameters out of URLs. ``headers`` go with every request (a gateway's key), their values
+    are kept as secrets. ``max_answer_bytes`` is for one page.
     """
 
     base_url: str
@@ -73,4 +74,4 @@ class Settings(HttpSettings):
     overflow: Literal["refuse", "cut"] = "refuse"
     search_by: Literal["get", "post"] = "get"
     prefer: Literal["representation", "minimal", "OperationOutcome", ""] = "representation"
-    headers: dict[str, str] = {}
+    headers: dict[str, SecretStr] = {}

@@ -124,6 +124,31 @@ async def test_what_makes_no_request_is_refused_and_nothing_is_sent(action: str,
     await adapter.close()
 
 
+def test_a_preview_shows_the_request_and_no_secret() -> None:
+    auth = {"kind": "bearer", "token": "SECRETMARKER"}
+    settings = fhir.Settings(base_url="http://127.0.0.1:1/fhir", auth=auth, headers={"X-Key": "SECRETMARKER"})  # type: ignore[arg-type]
+    adapter, call = fhir.connect(settings), make_call()
+    text = adapter.preview("create Slot", {"status": "free", "_if_none_exist": {"identifier": "a|b"}}, call)
+    assert text.splitlines() == [
+        "POST http://127.0.0.1:1/fhir/Slot",
+        "X-Key: ***",
+        "Accept: application/fhir+json",
+        "Prefer: return=representation",
+        "If-None-Exist: identifier=a%7Cb",
+        "Content-Type: application/fhir+json",
+        f"X-Request-Id: {call.exchange}",
+        "Authorization: ***",
+        "",
+        '{"resourceType":"Slot","status":"free"}',
+    ]
+    assert not call.wire.left
+    assert adapter.preview("search Slot", {"status": "free"}, call).startswith(
+        "GET http://127.0.0.1:1/fhir/Slot?status=free\n"
+    )
+    with pytest.raises(Refused, match="'id' is missing"):
+        adapter.preview("read Slot", {}, call)
+
+
 # lint
 
 

@@ -287,3 +287,5 @@ def test_settings_do_not_tell_their_secrets() -> None:
     ):
         settings = fhir.Settings(base_url="http://127.0.0.1:1/fhir", auth=auth)  # type: ignore[arg-type]
         assert SECRET not in f"{settings!r} {settings.model_dump_json()}"
+    keyed = fhir.Settings(base_url="http://127.0.0.1:1/fhir", headers={"X-Key": SECRET})  # type: ignore[dict-item]
+    assert SECRET not in f"{keyed!r} {keyed.model_dump_json()}"
