@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,11 @@ def run(routes: Path | None, host: str | None, port: int | None) -> None:
 def lint(routes: Path | None, as_json: bool) -> None:
     """Check routes, contract, mappings, code tables and adapters against each other; list every finding.
 
-    A finding is FILE:LINE:COLUMN, what is wrong and the nearest valid word. Exit status 2 when there is any: the bus would not
-    start either.
+    A finding is FILE:LINE:COLUMN, what is wrong and the nearest valid word. Exit status 2 when there is any: the bus
+    would not start either.
     """
-    from esb.lint import load
-
     try:
-        plan = load(_settings(routes), os.environ)
+        plan = _load(routes)
     except ConfigError as error:
         _print_findings(error, as_json)
         sys.exit(2)
@@ -89,15 +88,16 @@ def test(operations: tuple[str, ...], routes: Path | None, as_json: bool) -> Non
     from esb.lint import run_all_examples
 
     plan = _plan(routes)
-    results = run_all_examples(plan, operations or tuple(plan.mappings))
-    failed = [result for result in results if not result["passed"]]
+    for operation in operations:
+        _known(operation, plan)
+    results = list(run_all_examples(plan, operations or tuple(plan.mappings)))
+    failed = [(mapping, result) for mapping, result in results if not result.passed]
     if as_json:
-        _print_json({"examples": results, "failed": len(failed)})
+        _print_json({"examples": [{"file": mapping.file, **asdict(each)} for mapping, each in results]})
     else:
-        for result in failed:
-            click.echo(f"{result['file']}:{result['line']}: example '{result['name']}' failed")
-            for difference in result["differences"]:
-                click.echo(f"    {difference}")
+        for mapping, result in failed:
+            click.echo(f"{mapping.file}:{result.line}: example '{result.name}' failed")
+            click.echo("".join(f"    {difference}\n" for difference in result.differences), nl=False)
         click.echo(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     sys.exit(1 if failed else 0)
 
@@ -128,8 +128,8 @@ def explain(operation: str, routes: Path | None, as_json: bool) -> None:
 def try_(operation: str, file: Any, key: str, routes: Path | None, as_json: bool) -> None:
     """Show what would be sent for the request in FILE (JSON; - for standard input). Nothing is sent.
 
-    The request is checked against the contract, mapped, wrapped in the endpoint's envelopes and written as the adapter would
-    write it.
+    The request is checked against the contract, mapped, wrapped in the endpoint's envelopes and written as the adapter
+    would write it.
     """
     from esb.explain import attempt
 
@@ -198,9 +198,15 @@ def _settings(routes: Path | None, **given: Any) -> Any:
 
 
 def _plan(routes: Path | None) -> Any:
-    from esb.lint import load
+    return _guarded(lambda: _load(routes))
 
-    return _guarded(lambda: load(_settings(routes), os.environ))
+
+def _load(routes: Path | None) -> Any:
+    from esb.clock import SystemClock
+    from esb.lint import load
+    from esb.observe import Metrics
+
+    return load(_settings(routes), os.environ, SystemClock(), Metrics())
 
 
 def _guarded(work: Callable[[], Any]) -> Any:
@@ -231,9 +237,9 @@ def _print_findings(error: ConfigError, as_json: bool) -> None:
 
 
 def _print_json(tree: Any, pretty: bool = True) -> None:
-    from esb.codecs.json import encode as to_json
+    from esb.codecs import json
 
-    click.echo(to_json(tree, indent=pretty).decode())
+    click.echo((json.pretty(tree) if pretty else json.encode(tree)).decode())
 
 
 if __name__ == "__main__":

@@ -1,26 +1,27 @@
 """Loads everything a bus runs on and checks each part against the others: contract x routes x mappings x adapters.
 
-``load`` is what start-up and ``esb lint`` share, so that nothing starts half-configured and lint never says less than the start would.
+``load`` is what start-up and ``esb lint`` share: nothing starts half-configured, and lint says no less than the start.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from esb.clock import Clock
 from esb.codecs.yaml import nearest
 from esb.config.routes import EndpointConfig, RouteConfig, Routes, load_routes
 from esb.config.settings import Settings
 from esb.contract import Contract, Operation, load_contract
-from esb.endpoint import Endpoint
+from esb.endpoint import Endpoint, load_endpoint
 from esb.errors import ConfigError, Finding, Outcome
-from esb.mapping import Codes, load_codes, load_mapping
+from esb.mapping import Codes, ExampleResult, load_codes, load_mapping, run_examples
 from esb.mapping import Mapping as FieldMapping
 from esb.model import Effect
-
-_T = TypeVar("_T")
+from esb.observe import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class _Findings(list[Finding]):
             return None
 
 
-def load(settings: Settings, environ: Mapping[str, str]) -> Plan:
+def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: Metrics) -> Plan:
     """The plan for these settings; raises ``ConfigError`` with every finding of every file."""
     found = _Findings()
     contract: Contract | None = found.attempt(load_contract, settings.schemas)
@@ -51,37 +52,55 @@ def load(settings: Settings, environ: Mapping[str, str]) -> Plan:
     routes: Routes | None = found.attempt(load_routes, settings.routes, environ, settings.secrets)
     if contract is None or codes is None or routes is None:
         raise ConfigError(found)
-    endpoints = {name: found.attempt(_endpoint, settings, routes, name) for name in routes.endpoints}
-    mappings = {name: found.attempt(_mapping, settings, routes, name, codes) for name in routes.routes}
+    parts = _Parts(settings, routes, codes, clock, metrics)
+    endpoints = {name: found.attempt(parts.endpoint, name) for name in routes.endpoints}
+    mappings = {name: found.attempt(parts.mapping, name) for name in routes.routes}
     found += _route_findings(contract, routes)
     found += _unused_endpoints(routes)
-    found += _unused_mappings(settings.mappings, routes)
     for name, mapping in mappings.items():
         if mapping is not None and name in contract.operations:
-            found += _mapping_findings(mapping, contract.operations[name])
+            found += mapping_findings(mapping, contract.operations[name])
             found += _action_findings(mapping, endpoints.get(routes.routes[name].to))
     if found:
         raise ConfigError(found)
     return Plan(contract, routes, mappings, endpoints)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    settings: Settings
+    routes: Routes
+    codes: Codes
+    clock: Clock
+    metrics: Metrics
+
+    def endpoint(self, name: str) -> Endpoint:
+        """One endpoint connected, its adapter's and envelopes' settings checked."""
+        return load_endpoint(
+            name,
+            self.routes.endpoints[name],
+            self.routes.document,
+            clock=self.clock,
+            metrics=self.metrics,
+            adapters=self.settings.adapters,
+            envelopes=self.settings.envelopes,
+        )
+
+    def mapping(self, operation: str) -> FieldMapping:
+        """The compiled mapping of one routed operation."""
+        config = self.routes.endpoints[self.routes.routes[operation].to]
+        file = mapping_file(self.settings.mappings, config, operation)
+        if file.is_file():
+            return load_mapping(file, self.codes)
+        hint = nearest(operation, (each.stem for each in file.parent.glob("*.yaml")))
+        place = ("routes", operation)
+        message = f"mapping '{file.as_posix()}' does not exist"
+        raise ConfigError([self.routes.finding(place, message, hint, at_key=True)])
+
+
 def mapping_file(folder: Path, config: EndpointConfig, operation: str) -> Path:
     """Where the mapping of ``operation`` in this endpoint's dialect stands."""
     return folder / config.dialect / f"{operation}.yaml"
-
-
-def _endpoint(settings: Settings, routes: Routes, name: str) -> Endpoint:
-    return Endpoint.connect(name, routes.endpoints[name], routes.document, settings.adapters, settings.envelopes)
-
-
-def _mapping(settings: Settings, routes: Routes, operation: str, codes: Codes) -> FieldMapping:
-    config = routes.endpoints[routes.routes[operation].to]
-    file = mapping_file(settings.mappings, config, operation)
-    if not file.is_file():
-        hint = nearest(operation, (each.stem for each in file.parent.glob("*.yaml")))
-        place = ("routes", operation)
-        raise ConfigError([routes.finding(place, f"mapping '{file.as_posix()}' does not exist", hint, at_key=True)])
-    return load_mapping(file, codes)
 
 
 def _route_findings(contract: Contract, routes: Routes) -> Iterator[Finding]:
@@ -138,53 +157,49 @@ def _unused_endpoints(routes: Routes) -> Iterator[Finding]:
             yield routes.finding(("endpoints", name), f"no route leads to endpoint '{name}'", at_key=True)
 
 
-def _unused_mappings(folder: Path, routes: Routes) -> Iterator[Finding]:
-    used = {mapping_file(folder, routes.endpoints[route.to], name) for name, route in routes.routes.items()}
-    for dialect in sorted({endpoint.dialect for endpoint in routes.endpoints.values()}):
-        for file in sorted((folder / dialect).glob("*.yaml")):
-            if file not in used:
-                yield Finding(file.as_posix(), 0, 0, "no route uses this mapping", "add a route or delete the file")
-
-
-def _mapping_findings(mapping: FieldMapping, operation: Operation) -> Iterator[Finding]:
-    for path, mark in mapping.source_paths:
-        if not operation.has_request_path(path):
-            text = "$" + ".".join(map(str, path))
-            yield Finding(
-                mapping.file, *mark, f"'{text}' is not in the request of the contract", operation.nearest_request_path(path)
-            )
-    for path, mark in mapping.target_paths:
-        if not operation.has_answer_path(path):
-            yield Finding(
-                mapping.file,
-                *mark,
-                f"'{'.'.join(map(str, path))}' is not in the answer of the contract",
-                operation.nearest_answer_path(path),
-            )
-    for code, mark in mapping.refusal_codes.items():
-        if code not in operation.refusals:
-            yield Finding(
-                mapping.file, *mark, f"refusal '{code}' is not in the contract", nearest(code, operation.refusals)
-            )
+def mapping_findings(mapping: FieldMapping, operation: Operation) -> Iterator[Finding]:
+    """What does not fit between a mapping and the operation of the contract that it serves."""
+    for path, mark in mapping.source_paths("request"):
+        steps = _steps(path)
+        if not operation.has_request_path(steps):
+            hint = operation.nearest_request_path(steps)
+            yield Finding(mapping.file, *mark, f"'${path}' is not in the contract's request", hint)
+    for path, mark in mapping.source_paths("done"):
+        if not operation.has_answer_path([path]):
+            hint = operation.nearest_answer_path([path])
+            yield Finding(mapping.file, *mark, f"'{path}' is not in the contract's answer", hint)
+    for code in sorted(mapping.refusal_codes - set(operation.refusals)):
+        hint = nearest(code, operation.refusals) or "refusals: " + ", ".join(operation.refusals)
+        yield Finding(mapping.file, 0, 0, f"refusal '{code}' is not in the contract", hint)
     yield from _examples(mapping, operation)
 
 
+def _steps(path: str) -> list[str]:
+    return [step for step in re.split(r"[.\[\]]+", path.replace("[]", ".*")) if step]
+
+
 def _examples(mapping: FieldMapping, operation: Operation) -> Iterator[Finding]:
-    shown = {example.outcome for example in mapping.examples}
+    shown = {example.expects[0] for example in mapping.examples if example.expects}
     for outcome in sorted(mapping.outcomes - shown):
         yield Finding(mapping.file, 0, 0, f"outcome '{outcome}' has no example", "add one under examples")
     for example in mapping.examples:
         wrong = operation.check_request(example.given)
-        wrong += operation.check_answer(example.body) if example.outcome is Outcome.DONE else []
+        if example.expects and example.expects[0] is Outcome.DONE:
+            wrong += operation.check_answer(example.expects[1])
         for error in wrong:
             yield Finding(mapping.file, example.line, 1, f"example '{example.name}': {error.pointer}: {error.en}")
 
 
-def _action_findings(mapping: FieldMapping, endpoint: Endpoint | None) -> Iterable[Finding]:
-    if endpoint is None or mapping.action is None:
-        return []
-    line, column = mapping.action_mark
-    return [
-        Finding(mapping.file, line, column, problem)
-        for problem in endpoint.check(mapping.action, mapping.request_fields)
-    ]
+def _action_findings(mapping: FieldMapping, endpoint: Endpoint | None) -> Iterator[Finding]:
+    if endpoint is not None and mapping.action_is_fixed:
+        for problem in endpoint.check(mapping.action, mapping.request_fields):
+            yield Finding(mapping.file, 1, 1, problem)
+
+
+def run_all_examples(plan: Plan, operations: Iterable[str]) -> Iterator[tuple[FieldMapping, ExampleResult]]:
+    """Every example of these operations' mappings with how it went; nothing is sent."""
+    for name in operations:
+        mapping = plan.mappings[name]
+        endpoint = plan.endpoints[plan.routes.routes[name].to]
+        for result in run_examples(mapping, endpoint.decode_example):
+            yield mapping, result

@@ -92,11 +92,14 @@ class Adapter(Protocol):
     async def call(self, action: str, payload: Tree, call: Call) -> Tree:
         """Send one message and return the decoded answer.
 
-        Raises only ``Unavailable`` (certainly not sent), ``OutcomeUnknown`` (sent, no deciding answer), ``Malformed`` (answer
-        not decodable) or ``Refused`` (a protocol-level no). Sets ``call.wire`` (``sending`` before the first byte, ``received``
-        before decoding). On cancellation it frees its connection and lets ``CancelledError`` pass. No retries, no sleeps, no
-        logging of bodies.
+        Raises only ``Unavailable`` (certainly not sent), ``OutcomeUnknown`` (sent, no deciding answer), ``Malformed``
+        (answer not decodable) or ``Refused`` (a protocol-level no). Sets ``call.wire``: ``sending`` before the first
+        byte, ``received`` before decoding. On cancellation it frees its connection and lets ``CancelledError`` pass.
+        No retries, no sleeps, no logging of bodies.
         """
+
+    def preview(self, action: str, payload: Tree, call: Call) -> str:
+        """What ``call`` would put on the wire, as text for people, secrets masked; raises as ``call`` would."""
 
     async def probe(self, call: Call) -> None:
         """Cheap and harmless sign of life within the deadline; raises ``Unavailable``."""
@@ -111,8 +114,8 @@ class Adapter(Protocol):
 class Envelope(Protocol):
     """A named wrapping of payloads, stacked by an endpoint in YAML, outermost first.
 
-    ``wrap`` is given the action and the inner payload and returns both as the next layer out expects them; ``unwrap`` does
-    the reverse with the answer and raises ``Malformed`` or ``Refused``.
+    ``wrap`` is given the action and the inner payload and returns both as the next layer out expects them; ``unwrap``
+    does the reverse with the answer and raises ``Malformed`` or ``Refused``.
     """
 
     def wrap(self, action: str, payload: Tree, call: Call) -> tuple[str, Tree]:

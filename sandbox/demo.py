@@ -1,4 +1,4 @@
-"""``make demo``: the sandbox hospital and the bus in front of it, the first requests made and printed, Ctrl-C ends both."""
+"""``make demo``: the sandbox hospital, the bus in front of it, and the first requests. Ctrl-C ends everything."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
+
+from sandbox.clock import SHANGHAI
 
 HTTP, MLLP, BUS = 18080, 12575, 8080
+PATIENT = {"documentType": "id_card", "documentNumber": "110101190001011236", "name": "患者一"}
 SECRETS = {
     "ESB_SECRET_PARKING": "SBXAKESECRET",
     "ESB_SECRET_JKT_AES_KEY": "SbxAesKey1234567",
@@ -108,10 +113,10 @@ def show(method: str, path: str, status: int, answer: Any) -> Any:
 
 def first_requests() -> None:
     """One request to each kind of hospital system: SQL, SOAP, HL7 v2, FHIR, REST."""
-    known = json.load(urllib.request.urlopen(f"http://127.0.0.1:{HTTP}/control/state", timeout=5))["demo"]
+    tomorrow = (datetime.now(SHANGHAI) + timedelta(days=1)).date()
     call("GET", "/v1/departments?level=1")
-    slots = call("GET", f"/v1/schedules?departmentId={known['department']}&from={known['from']}&to={known['to']}")
-    found = call("POST", "/v1/patients/search", known["patient"])
+    slots = call("GET", f"/v1/schedules?doctorId=D001&from={tomorrow}&to={tomorrow}")
+    found = call("POST", "/v1/patients/search", PATIENT)
     patient, slot = found["items"][0]["id"], next(one for one in slots["items"] if one["status"] == "open")
     order = f"R{time.time_ns() // 1_000_000}"
     choice = {key: slot[key] for key in ("slotId", "scheduleId", "departmentId", "doctorId", "start", "end")}
@@ -119,7 +124,7 @@ def first_requests() -> None:
     call("POST", "/v1/registrations/locks", lock, {"Idempotency-Key": order})
     call("DELETE", f"/v1/registrations/locks/{order}")
     call("GET", f"/v1/patients/{patient}/reports")
-    call("GET", "/v1/parking/fees?plate=" + urllib.request.quote(known["plate"]))
+    call("GET", f"/v1/parking/fees?plate={quote('京A12345')}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lxml import etree
+
 from esb.codecs import EncodeError, fhir, form, hl7v2, json, xml
 from esb.model import Tree
 
@@ -18,7 +20,7 @@ class Format(NamedTuple):
 
 def _read_xml(data: bytes, charset: str | None) -> Tree:
     root = xml.parse(data, charset=charset)
-    return {xml.local_name(root): xml.decode_element(root)}
+    return {etree.QName(root).localname: xml.decode_element(root)}
 
 
 def _write_xml(tree: Tree, charset: str | None) -> bytes:
@@ -30,14 +32,14 @@ def _write_xml(tree: Tree, charset: str | None) -> bytes:
 
 FORMATS: dict[str, Format] = {
     "hl7v2": Format(
-        lambda data, charset: hl7v2.decode(data, charset).to_tree(),
-        lambda tree, charset: hl7v2.Message.from_tree(tree, charset).encode(),
+        lambda data, charset: hl7v2.to_tree(hl7v2.decode(data, charset or "")),
+        lambda tree, _: hl7v2.from_tree(tree).encode(),
     ),
     "xml": Format(_read_xml, _write_xml),
     "fhir": Format(lambda data, _: fhir.decode(data), lambda tree, _: fhir.encode(tree)),
     "form": Format(
-        lambda data, charset: form.decode(data, charset or "utf-8"),
-        lambda tree, charset: form.encode(tree, charset or "utf-8"),
+        lambda data, charset: form.decode(data, charset=charset or "utf-8"),
+        lambda tree, charset: form.encode(tree, charset=charset or "utf-8"),
     ),
     "json": Format(lambda data, _: json.decode(data), lambda tree, _: json.encode(tree)),
 }
