@@ -62,7 +62,7 @@ def _name(segment: Mapping[str, Tree], number: int) -> str:
     names = {}
     for path in segment:
         try:
-            place = parse(path)
+            place = parse(path if isinstance(path, str) else repr(path))
         except ValueError as error:
             raise EncodeError(str(error), f"$[{number}]") from None
         if place.occurrence or (place.segment == "MSH" and place.field < 3):

@@ -21,16 +21,16 @@ class Framer:
     Bytes before VT are skipped. FS ends a message when CR, LF or VT follows, or nothing does: then ``half_ended`` is
     true and ``finish`` takes the message without its CR. VT inside a message begins a new one, the unfinished one is
     dropped. An end with no VT before it, or more than ``limit`` bytes without an end, raise ``DecodeError``; the stream
-    is lost then.
+    is lost then. ``started`` says that a message has begun and not ended.
     """
 
-    __slots__ = ("_buffer", "_limit", "_seen", "_started", "half_ended")
+    __slots__ = ("_buffer", "_limit", "_seen", "half_ended", "started")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = bytearray()
         self._seen = 0
-        self._started = False
+        self.started = False
         self.half_ended = False
 
     @property
@@ -53,7 +53,7 @@ class Framer:
         return self._cut(len(self._buffer) - 1, 1) if self.half_ended else None
 
     def _next(self) -> bytes | None:
-        if not self._started and not self._begin():
+        if not self.started and not self._begin():
             return None
         buffer = self._buffer
         end = buffer.find(_FS, self._seen)
@@ -74,7 +74,7 @@ class Framer:
         if start < 0:
             return False
         self._drop(start + 1)
-        self._started = True
+        self.started = True
         return True
 
     def _cut(self, end: int, mark: int) -> bytes:
@@ -85,4 +85,4 @@ class Framer:
     def _drop(self, count: int) -> None:
         del self._buffer[:count]
         self._seen = 0
-        self._started = self.half_ended = False
+        self.started = self.half_ended = False

@@ -1,0 +1,188 @@
+"""HL7 v2 over MLLP, as a client.
+
+Action: ``QBP^Q22^QBP_Q21`` (MSH-9). Payload: a list of segments, each a dict of field paths of that one segment, as
+``esb.codecs.hl7v2.build`` takes them; MSH is made from the settings, and an item with MSH paths overrides it. Answer:
+the application's ``Message``, or the CA when MSH-16 asks for no other answer. AA and AE come back, so that a mapping
+can tell a full slot by ``$MSA-1`` and ``$ERR``; AR, CE and CR say that the message was not processed and raise
+``Refused``. An answer belongs to a call by MSA-2 only, never by its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from adapters.hl7v2 import lint
+from adapters.hl7v2.connection import Connection, Pool
+from adapters.hl7v2.settings import Settings, Tls
+from esb.codecs import DecodeError, EncodeError, hl7v2
+from esb.codecs.hl7v2 import Message
+from esb.spi import Call, Malformed, OutcomeUnknown, Refused, Tree, Unavailable
+
+__all__ = ["Hl7v2Adapter", "Settings", "Tls", "connect", "decode"]
+
+_NOT_PROCESSED = ("AR", "CE", "CR")
+
+
+class Hl7v2Adapter:
+    """One system behind MLLP."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool = Pool(settings)
+
+    @property
+    def late_answers(self) -> int:
+        """How many messages arrived that answered no call under way, mostly calls that had ended at their deadline."""
+        return self._pool.late
+
+    async def call(self, action: str, payload: Tree, call: Call) -> Message:
+        """See the module and ``esb.spi.Adapter``."""
+        message = self._message(action, payload, call)
+        connection = await self._pool.take(call)
+        try:
+            answer = await self._converse(connection, message, call)
+            self._confirm(connection, message, answer, call)
+            connection.release()
+        except BaseException:
+            connection.abort()
+            raise
+        finally:
+            self._pool.give(connection)
+        return _judged(answer)
+
+    async def probe(self, call: Call) -> None:
+        """An open connection is life; otherwise one is opened and kept."""
+        if not self._pool.alive():
+            self._pool.give(await self._pool.take(call))
+
+    async def close(self) -> None:
+        """Abort every connection."""
+        await self._pool.close()
+
+    def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
+        """Actions of the form ``MSG^EVT^STRUCTURE`` and paths of segments that HL7 knows, or of Z-segments."""
+        return lint.check(action, fields)
+
+    def _message(self, action: str, payload: Tree, call: Call) -> Message:
+        segments = payload if isinstance(payload, list) else [] if payload is None else [payload]
+        header = self._header(action, call)
+        body = []
+        for segment in segments:
+            if isinstance(segment, Mapping) and any(str(path).startswith("MSH") for path in segment):
+                header = _overridden(header, segment)
+            else:
+                body.append(segment)
+        try:
+            message = hl7v2.build([header, *body], charset=self._settings.charset)
+        except EncodeError as error:
+            raise Refused(f"the message cannot be written: {error}", code="invalid") from None
+        if message.get("MSH", 0, 10) is None:
+            raise Refused("the message cannot be written: MSH-10 is empty", code="invalid")
+        return message
+
+    def _header(self, action: str, call: Call) -> dict[str, Tree]:
+        settings = self._settings
+        return {
+            **_parts("MSH-3", settings.sending_application),
+            **_parts("MSH-4", settings.sending_facility),
+            **_parts("MSH-5", settings.receiving_application),
+            **_parts("MSH-6", settings.receiving_facility),
+            "MSH-7": call.clock.now().strftime("%Y%m%d%H%M%S"),
+            **_parts("MSH-9", action),
+            "MSH-10": control_id(call, action),
+            **_parts("MSH-11", settings.processing_id),
+            **_parts("MSH-12", settings.version),
+            "MSH-15": settings.accept_ack,
+            "MSH-16": settings.application_ack,
+            "MSH-17": settings.country,
+        }
+
+    async def _converse(self, connection: Connection, message: Message, call: Call) -> Message:
+        frame = hl7v2.framed(message.raw)
+        if connection.closed:
+            raise Unavailable("the connection was closed before anything was sent")
+        wanted = message.get("MSH", 0, 10)
+        commit_is_final = message.get("MSH", 0, 16) == "NE"
+        call.wire.sending(frame)
+        connection.send(frame)
+        try:
+            async with asyncio.timeout(call.remaining()):
+                while True:
+                    answer = self._read(await connection.receive(), call)
+                    if answer.get("MSA", 0, 2) != wanted:
+                        self._pool.late += 1
+                    elif answer.get("MSA", 0, 1) != "CA" or commit_is_final:
+                        return answer
+        except TimeoutError:
+            call.wire.received += connection.pending
+            raise OutcomeUnknown("no answer before the deadline", raw=call.wire.received) from None
+        except (OutcomeUnknown, Malformed) as error:
+            call.wire.received = call.wire.received or error.raw or b""
+            raise
+
+    def _read(self, raw: bytes, call: Call) -> Message:
+        call.wire.received += hl7v2.framed(raw)
+        try:
+            answer = hl7v2.decode(raw, self._settings.answer_charset, default=self._settings.charset)
+        except DecodeError as error:
+            raise Malformed(f"the answer is no HL7 v2: it {error.reason}", raw=raw) from None
+        if answer.get("MSA", 0, 1) is None:
+            raise Malformed("the answer has no MSA-1", raw=raw)
+        return answer
+
+    def _confirm(self, connection: Connection, message: Message, answer: Message, call: Call) -> None:
+        """In enhanced mode the answer is a message of its own, whose sender may wait for our commit."""
+        enhanced = message.get("MSH", 0, 15) or message.get("MSH", 0, 16)
+        asked = answer.get("MSH", 0, 15) in ("AL", "SU") and answer.get("MSA", 0, 1) != "CA"
+        if enhanced and asked and not connection.closed:
+            own = {"MSH-10": f"{(message.get('MSH', 0, 10) or '')[:19]}C", "MSH-15": None, "MSH-16": None}
+            commit = {"MSA-1": "CA", "MSA-2": answer.get("MSH", 0, 10)}
+            ack = hl7v2.build([self._header("ACK", call) | own, commit], charset=self._settings.charset)
+            connection.send(hl7v2.framed(ack.raw))
+
+
+def connect(settings: Settings) -> Hl7v2Adapter:
+    """An adapter with no connection yet. Raises ``ConfigError`` when a certificate or key cannot be used."""
+    return Hl7v2Adapter(settings)
+
+
+def decode(text: str) -> Message:
+    """The message of a mapping's example; line ends end segments. Raises ``Malformed``."""
+    try:
+        return hl7v2.decode(text.encode(), "UTF-8")
+    except DecodeError as error:
+        raise Malformed(f"the answer is no HL7 v2: it {error.reason}", raw=text.encode()) from None
+
+
+def control_id(call: Call, action: str) -> str:
+    """MSH-10 in 20 characters: the end of the exchange's id and 4 that tell its messages apart.
+
+    The same message sent again by a retry has the same id, as the standard wants; the query that settles it has
+    another.
+    """
+    digest = hashlib.sha256(f"{call.exchange}/{call.operation}/{action}".encode()).hexdigest()
+    return f"{call.exchange[-16:]}{digest[:4].upper()}"
+
+
+def _parts(path: str, text: str) -> dict[str, Tree]:
+    return {f"{path}.{number}": part for number, part in enumerate(text.split("^"), 1) if part}
+
+
+def _overridden(header: Mapping[str, Tree], segment: Mapping[str, Tree]) -> dict[str, Tree]:
+    """``segment`` over ``header``, field by field: MSH-9.1 takes away the header's whole MSH-9."""
+    fields = {path.partition(".")[0].partition("[")[0] for path in segment}
+    kept = {path: value for path, value in header.items() if path.partition(".")[0] not in fields}
+    return {**kept, **segment}
+
+
+def _judged(answer: Message) -> Message:
+    verdict = answer.get("MSA", 0, 1) or ""
+    if verdict in ("AA", "AE", "CA"):
+        return answer
+    if verdict not in _NOT_PROCESSED:
+        raise Malformed("MSA-1 of the answer is none of AA, AE, AR, CA, CE, CR", raw=answer.raw)
+    code = answer.get("ERR", 0, 3, 1, 1) or answer.get("ERR", 0, 1, 1, 4, 1) or answer.get("MSA", 0, 6, 1, 1)
+    said = answer.get("MSA", 0, 3) or answer.get("ERR", 0, 8) or answer.get("ERR", 0, 3, 1, 2) or ""
+    raise Refused(f"the system answered {verdict}", code=code or verdict, message=said, raw=answer.raw)
