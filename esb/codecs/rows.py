@@ -31,7 +31,9 @@ class Rows:
     """
 
     def __init__(self, *, trim: bool = False, text_charset: str | None = None) -> None:
+        """Raises ``LookupError`` for a charset that does not exist."""
         self._charset = _WIDER.get(text_charset.lower(), text_charset) if text_charset else None
+        "".encode(self._charset or "utf-8")
         self._trim = trim
         plain = not trim and self._charset is None
         self._leave = frozenset({int, bool, Decimal, type(None)} | ({str} if plain else set()))
@@ -71,7 +73,7 @@ class Rows:
 
     def _text(self, text: str, where: str) -> str:
         try:
-            return text.encode("latin-1").decode(self._charset or "latin-1")
+            return text.translate(_CP1252).encode("latin-1").decode(self._charset or "latin-1")
         except UnicodeEncodeError:
             return text  # characters beyond latin-1: the driver has decoded this one already
         except UnicodeDecodeError:
@@ -79,6 +81,10 @@ class Rows:
 
 
 _WIDER = {"gbk": "gb18030", "gb2312": "gb18030"}
+
+
+_CP1252 = {ord(bytes([n]).decode("cp1252")): n for n in range(0x80, 0xA0) if n not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
+"""What MariaDB and Windows call latin1 has letters where ISO 8859-1 has control characters."""
 
 
 def _float(value: float) -> Decimal:
