@@ -12,6 +12,7 @@ demo: $(READY)  ## install from the lock file and run the bus with the sandbox h
 test: check  ## everything that must pass
 	$(BIN)/python -m pytest
 
+check: export ESB_SECRETS = sandbox/secrets
 check: $(READY)  ## the quick loop: style, types, imports, routes, mapping examples, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

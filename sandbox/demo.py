@@ -20,11 +20,6 @@ from sandbox.clock import SHANGHAI
 
 HTTP, MLLP, BUS = 18080, 12575, 8080
 PATIENT = {"documentType": "id_card", "documentNumber": "110101190001011236", "name": "患者一"}
-SECRETS = {
-    "ESB_SECRET_PARKING": "SBXAKESECRET",
-    "ESB_SECRET_JKT_AES_KEY": "SbxAesKey1234567",
-    "ESB_SECRET_JKT_MD5_KEY": "SBXMD5KEY",
-}
 
 
 def main() -> int:
@@ -54,7 +49,7 @@ def main() -> int:
 def start(children: list[subprocess.Popen[str]], *module: str, quiet: bool = False) -> subprocess.Popen[str]:
     child = subprocess.Popen(
         [sys.executable, "-m", *module],
-        env={**os.environ, **SECRETS},
+        env={**os.environ, "ESB_SECRETS": "sandbox/secrets"},
         stdout=None if quiet else subprocess.PIPE,
         text=True,
         start_new_session=True,

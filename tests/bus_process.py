@@ -27,11 +27,6 @@ from typing import Any
 from tests.sandbox_process import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = {
-    "ESB_SECRET_PARKING": "SBXAKESECRET",
-    "ESB_SECRET_JKT_AES_KEY": "SbxAesKey1234567",
-    "ESB_SECRET_JKT_MD5_KEY": "SBXMD5KEY",
-}
 START_LIMIT_S = 30.0
 
 
@@ -135,7 +130,7 @@ def start_bus(
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bus-")))
         env = {
             **os.environ,
-            **SECRETS,
+            "ESB_SECRETS": str(ROOT / "sandbox" / "secrets"),
             "HOSPITAL_DB": f"sqlite:///{hospital.database}",
             "HIS_URL": hospital.url("/soap/his"),
             "HIS12320_URL": hospital.url("/soap/12320"),

@@ -14,7 +14,6 @@ from esb.codecs.yaml import load
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SECRETS = {"ESB_SECRET_PARKING": "x", "ESB_SECRET_JKT_AES_KEY": "0" * 16, "ESB_SECRET_JKT_MD5_KEY": "x"}
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
