@@ -19,7 +19,7 @@ class Segment:
     def __init__(self, text: str, syntax: Syntax) -> None:
         self.text = text
         self._syntax = syntax
-        self.name = text[:3] if text[3:4] == syntax.field else text.partition(syntax.field)[0]
+        self.name = text.partition(syntax.field)[0]
         self._fields: list[str] | None = None
 
     def __repr__(self) -> str:
