@@ -69,6 +69,8 @@ class Refused(AdapterError):
         super().__init__(reason, raw=raw)
         self.code = code
         self.message = message
+        self.detail: object = None
+        """What the system added in its own structure, as a tree: a SOAP fault's detail."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

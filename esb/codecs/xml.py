@@ -96,7 +96,7 @@ def parse(
     Raises ``DecodeError``.
     """
     plain = data if isinstance(data, bytes) and _is_utf8(data, charset) else _text(data, charset).encode()
-    _refuse_doctype(plain)
+    refuse_doctype(plain)
     try:
         root = _read(plain)
     except DecodeError:
@@ -131,7 +131,7 @@ def decode_element(element: Element, shape: Shape | None = None) -> Tree:
             tree[name].append(value)
         else:
             tree[name] = [value] if entry and entry[0] else value
-    if shape is None and (text := _beside(element)):
+    if not shape and (text := _beside(element)):
         tree["#text"] = text
     return tree
 
@@ -334,7 +334,8 @@ def _codec_or_none(name: str) -> str | None:
         return None
 
 
-def _refuse_doctype(data: bytes) -> None:
+def refuse_doctype(data: bytes) -> None:
+    """Before any parser sees it: raises ``DecodeError`` for a document, in an encoding like ASCII, with a DOCTYPE."""
     if b"<!DOCTYPE" not in data:
         return
     prolog = _PROLOG.match(data)

@@ -1,0 +1,57 @@
+"""Zeep's types -> ``Shape``: which elements of an answer are lists, so that one slot and two slots look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from zeep.xsd.elements import Any as AnyElement
+from zeep.xsd.elements import Element, Group
+from zeep.xsd.types import AnySimpleType, ComplexType
+
+from esb.codecs.xml import Shape
+
+_SEEN_BY_LOOK = Shape()
+
+
+class Shapes:
+    """The shapes of one WSDL's types; each type is read once, so that types may hold themselves."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[int, tuple[Any, Shape | None]] = {}
+
+    def of(self, type_: Any) -> Shape | None:
+        """``None`` for a text; an empty shape where the schema says nothing that helps."""
+        if isinstance(type_, AnySimpleType):
+            return None
+        if not isinstance(type_, ComplexType) or type_._array_type is not None:
+            return _SEEN_BY_LOOK
+        if id(type_) not in self._shapes:
+            shape = Shape()
+            self._shapes[id(type_)] = (type_, shape)
+            for name, many, inner in _children(type_):
+                known = shape.get(name)
+                shape[name] = (many or (known is not None and known[0]), self.of(inner))
+        return self._shapes[id(type_)][1]
+
+
+def _children(type_: Any) -> Iterator[tuple[str, bool, Any]]:
+    """Own elements, and those of the types that extend this one and may stand in its place."""
+    for one in (type_, *(accepted._xsd_type for accepted in type_._extension_types if hasattr(accepted, "_xsd_type"))):
+        inner = one._element
+        if inner is None or (isinstance(inner, Element) and isinstance(inner.type, AnySimpleType)):
+            continue
+        yield from _elements(inner, False)
+
+
+def _elements(part: Any, many: bool) -> Iterator[tuple[str, bool, Any]]:
+    if not hasattr(part, "max_occurs"):
+        return  # a reference to xs:schema, as in a .NET DataSet
+    many = many or part.max_occurs == "unbounded" or int(part.max_occurs) > 1
+    if isinstance(part, Element):
+        yield part.qname.localname, many, part.type
+    elif isinstance(part, Group):
+        yield from _elements(part.child, many)
+    elif not isinstance(part, AnyElement):
+        for child in part:
+            yield from _elements(child, many)
