@@ -15,7 +15,6 @@ from esb.pipeline.parts import Ending, Record
 from esb.store import Earlier, Fate, Row, State, Store, StoreError
 
 _TRY_AGAIN_S = 5.0
-_log = get_logger()
 
 
 class Journal:
@@ -25,6 +24,7 @@ class Journal:
         self._store = store
         self._clock = clock
         self._sleep = sleep
+        self._log = get_logger().bind()  # bound once: the module's proxy would bind anew for every line
         self._late: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -65,7 +65,7 @@ class Journal:
         try:
             await self._store.finish(row, fate)
         except StoreError as error:
-            _log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
+            self._log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
             task = asyncio.get_running_loop().create_task(self._until_written(row, fate))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
@@ -91,7 +91,7 @@ class Journal:
         lane.counts[ending.outcome].inc()
         lane.seconds.observe(seconds)
         plain = exchange.effect is Effect.READ and ending.outcome in (Outcome.DONE, Outcome.REFUSED)
-        (_log.debug if plain else _log.info)(
+        (self._log.debug if plain else self._log.info)(
             "exchange_ended",
             exchange=exchange.id,
             operation=exchange.operation,

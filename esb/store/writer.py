@@ -78,6 +78,8 @@ class Writer:
             self._thread.join()
 
     def add(self, row: Row) -> None:
+        if self._stopping:
+            return self._failed([row], StoreError("the store is closed"))
         self._queue.append(row)
         if not self._some.is_set():
             self._some.set()

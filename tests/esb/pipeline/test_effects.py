@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from esb.errors import Outcome, OutcomeUnknown, Refused, Unavailable
 from esb.model import Tree
 from esb.spi import Call
 from esb.store import State
-from tests.esb.kit import GOOD_LOCK, Bus, Gate, running, silence
+from tests.esb.kit import GOOD_LOCK, Bus, Gate, running, silence, until
 
 ORDER = {"orderNo": "R1"}
 
@@ -220,17 +221,20 @@ async def test_close_waits_for_an_effect_under_way(tmp_path: Path) -> None:
         assert (await task).outcome is Outcome.DONE
 
 
-def _forbid_writes(bus: Bus) -> None:
-    """From now on SQLite answers as for a read-only file: 'attempt to write a readonly database'."""
+def _forbid_writes(bus: Bus, forbidden: list[bool]) -> None:
+    """While ``forbidden`` holds something SQLite answers as it does for a read-only file."""
+    forbidden.append(True)
     bus.store.engine.dispose()
-    sqlalchemy.event.listen(bus.store.engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA query_only=ON"))
+    sqlalchemy.event.listen(
+        bus.store.engine, "connect", lambda dbapi, _: dbapi.execute(f"PRAGMA query_only={len(forbidden)}")
+    )
 
 
 async def test_when_the_store_cannot_write_effects_are_refused_before_sending_and_reads_go_on(tmp_path: Path) -> None:
     async with running(tmp_path) as bus:
         bus.his.does("Lock", GOOD_LOCK)
         bus.his.does("Find", GOOD_LOCK)
-        _forbid_writes(bus)
+        _forbid_writes(bus, [])
         locked = await bus.lock()
         found = await bus.ask("slot.find", ORDER)
         await bus.until_value("journal_lost_total", 1 + 1)
@@ -252,3 +256,61 @@ async def test_a_once_is_never_attempted_twice_after_bytes_left(tmp_path: Path) 
         result = await bus.lock()
     assert result.outcome is Outcome.UNKNOWN
     assert bus.his.count("Lock") == 1
+
+
+async def test_a_lock_that_a_limit_holds_back_is_never_marked_as_sent_and_frees_its_key(tmp_path: Path) -> None:
+    async with running(tmp_path, limits={"breaker": {"failures": 1, "open_s": 10.0}}) as bus:
+        bus.his.does("Find", silence(), GOOD_LOCK)
+        bus.his.does("Lock", GOOD_LOCK)
+        await bus.ask("slot.find", ORDER)
+        first = await bus.lock()
+        row = await bus.row(first.exchange)
+        bus.clock.at += 10
+        half_open = await bus.lock()
+        await bus.ask("slot.find", ORDER)
+        again = await bus.lock()
+    assert (first.outcome, first.code, first.retry_after) == (Outcome.UNAVAILABLE, "endpoint_down", 10.0)
+    assert (row.state, row.attempts, row.sent) == ("unavailable", 1, b"")
+    assert (half_open.code, again.outcome, bus.his.count("Lock")) == ("endpoint_down", Outcome.DONE, 1)
+
+
+async def test_when_the_journal_cannot_keep_up_nobody_is_admitted_and_no_row_is_dropped(tmp_path: Path) -> None:
+    async with running(tmp_path) as bus:
+        bus.his.does("Find", GOOD_LOCK)
+        bus.store._queue = 2
+        writing, written = threading.Event(), threading.Event()
+
+        def stuck_disk(_: object) -> None:
+            writing.set()
+            written.wait(10)
+
+        stuck = asyncio.create_task(bus.store._writer.do(stuck_disk))
+        await until(lambda: asyncio.sleep(0, writing.is_set()))
+        results = [await bus.ask("slot.find", ORDER) for _ in range(4)]
+        written.set()
+        await stuck
+        rows = [await bus.row(one.exchange) for one in results[:2]]
+        recovered = await until(lambda: asyncio.sleep(0, not bus.store.full))
+    assert [one.code for one in results] == ["", "", "overloaded", "overloaded"]
+    assert ([row.state for row in rows], recovered) == (["done", "done"], True)
+
+
+async def test_an_end_that_could_not_be_written_is_told_and_written_later(tmp_path: Path) -> None:
+    async with running(tmp_path) as bus:
+        forbidden: list[bool] = []
+
+        async def then_the_disk_fails(action: str, payload: Tree, call: Call) -> Tree:
+            _forbid_writes(bus, forbidden)
+            call.wire.sending(b"<sent/>")
+            call.wire.received = b"<received/>"
+            return GOOD_LOCK
+
+        async def sleep(seconds: float) -> None:
+            forbidden.clear()
+            bus.store.engine.dispose()
+
+        bus.pipeline._journal._sleep = sleep
+        bus.his.does("Lock", then_the_disk_fails)
+        result = await bus.lock()
+        row = await bus.until(result.exchange, "done")
+    assert (result.outcome, row.answer) == (Outcome.DONE, result.encoded)

@@ -64,10 +64,11 @@ async def test_large_bodies_are_stored_compressed(store: Store) -> None:
 
 
 async def test_what_waits_goes_into_one_commit(store: Store) -> None:
-    store._writer._linger_s = 5.0
+    store._writer._linger_s = 60.0
     rows = [row() for _ in range(500)]
     for one in rows:
         store.write(one)
+    assert await store.find(rows[0].id) is None
     effects = await asyncio.gather(*(store.open(claim(key=str(i))) for i in range(50)))
     assert effects == [None] * 50
     assert await store.find(rows[-1].id) is not None
@@ -187,6 +188,8 @@ async def test_closing_writes_what_waits_and_twice_does_nothing(tmp_path: Path) 
     connection.close()
     with pytest.raises(StoreError, match="closed"):
         await store.open(claim())
+    store.write(row())
+    assert _sample(store, "journal_lost_total") == 1
 
 
 async def test_pruning_deletes_what_is_old_and_over_in_small_steps(store: Store) -> None:
