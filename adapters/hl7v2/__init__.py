@@ -117,13 +117,15 @@ class Hl7v2Adapter:
                         return answer
         except TimeoutError:
             call.wire.received += connection.pending
-            raise OutcomeUnknown("no answer before the deadline", raw=call.wire.received) from None
+            raise connection.undecided("the deadline passed") from None
         except (OutcomeUnknown, Malformed) as error:
             call.wire.received = call.wire.received or error.raw or b""
             raise
 
     def _read(self, raw: bytes, call: Call) -> Message:
         call.wire.received += hl7v2.framed(raw)
+        if len(call.wire.received) > self._settings.max_frame_bytes + 3:
+            raise Malformed("the answers to other messages do not end", raw=raw)
         try:
             answer = hl7v2.decode(raw, self._settings.answer_charset, default=self._settings.charset)
         except DecodeError as error:

@@ -55,11 +55,11 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._finish()
-        self._fail(self._broken("closed"))
+        self._fail(self.undecided("the connection was closed"))
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._fail(self._broken("reset" if error else "closed"))
+        self._fail(self.undecided("the connection was reset" if error else "the connection was closed"))
         self.lost.set_result(None)
 
     # for the pool and the adapter
@@ -98,6 +98,14 @@ class Connection(asyncio.Protocol):
         """What arrived of a message that is not whole yet."""
         return self._framer.pending
 
+    def undecided(self, event: str) -> AdapterError:
+        """What to raise when ``event`` ends the wait: bytes without VT were an answer, only not one in MLLP."""
+        rest = self._framer.pending
+        if rest.strip() and not self._framer.started:
+            return Malformed("the answer is no MLLP: it does not begin with VT", raw=rest)
+        where = "in the middle of the answer" if rest.strip() else "before the answer"
+        return OutcomeUnknown(f"{event} {where}", raw=rest)
+
     def abort(self) -> None:
         """Close at once, without waiting for the other side."""
         self.closed = True
@@ -116,13 +124,6 @@ class Connection(asyncio.Protocol):
         message = self._framer.finish()
         if message is not None:
             self._arrived([message])
-
-    def _broken(self, how: str) -> AdapterError:
-        rest = self._framer.pending
-        if rest.strip() and not self._framer.started:
-            return Malformed("the answer is no MLLP: it does not begin with VT", raw=rest)
-        where = "in the middle of the answer" if rest.strip() else "before the answer"
-        return OutcomeUnknown(f"the connection was {how} {where}", raw=rest)
 
     def _fail(self, error: AdapterError) -> None:
         self._failure = self._failure or error

@@ -16,10 +16,10 @@ class Segment:
 
     __slots__ = ("_fields", "_syntax", "name", "text")
 
-    def __init__(self, text: str, syntax: Syntax) -> None:
+    def __init__(self, name: str, text: str, syntax: Syntax) -> None:
+        self.name = name
         self.text = text
         self._syntax = syntax
-        self.name = text.partition(syntax.field)[0]
         self._fields: list[str] | None = None
 
     def __repr__(self) -> str:
@@ -145,11 +145,11 @@ class Message:
         index: dict[str, list[Segment]] = {}
         order = self._order = []
         syntax = self.syntax
+        mark = syntax.field
         for line in _lines(self.text):
-            name = line[:3]
-            segment = Header(line, syntax) if name in _HEADERS else Segment(line, syntax)
+            name = line[:3] if line.find(mark) == 3 else line.partition(mark)[0]
+            segment = (Header if name in _HEADERS else Segment)(name, line, syntax)
             order.append(segment)
-            name = segment.name
             if name in index:
                 index[name].append(segment)
             else:

@@ -1,0 +1,64 @@
+"""MLLP frames."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from esb.codecs import DecodeError
+from esb.codecs.hl7v2 import Framer, decode, framed
+
+SHARED = Path(__file__).resolve().parents[4] / "shared"
+
+
+def test_frames_are_found_however_they_are_cut() -> None:
+    stream = framed(b"MSH|one") + b"noise" + framed(b"MSH|two\x1cthree") + b"\x0bhalf" + framed(b"MSH|four")
+    for size in (1, 2, 3, 7, len(stream)):
+        framer = Framer(100)
+        found = [message for at in range(0, len(stream), size) for message in framer.feed(stream[at : at + size])]
+        assert found == [b"MSH|one", b"MSH|two\x1cthree", b"MSH|four"]
+        assert framer.pending == b""
+
+
+def test_a_frame_without_its_last_byte_waits_to_be_finished() -> None:
+    framer = Framer(100)
+    assert framer.feed(b"\x0bMSH|one\x1c") == []
+    assert framer.half_ended
+    assert framer.finish() == b"MSH|one"
+    assert framer.finish() is None
+    assert framer.feed(b"\r" + framed(b"MSH|two")) == [b"MSH|two"]
+    assert framer.feed(b"\x0bMSH|three\x1c\x0bMSH|four\x1c\r") == [b"MSH|three", b"MSH|four"]
+
+
+def test_a_frame_that_never_began_or_never_ends_is_an_error() -> None:
+    with pytest.raises(DecodeError, match="VT"):
+        Framer(100).feed(b"MSH|one\x1c\r")
+    endless = Framer(100)
+    for _ in range(3):
+        endless.feed(b"\x0b" + b"A" * 30)
+    with pytest.raises(DecodeError, match="longer"):
+        endless.feed(b"\x0b" + b"A" * 30)
+    with pytest.raises(DecodeError, match="longer"):
+        Framer(100).feed(framed(b"A" * 101))
+
+
+def test_the_shared_frames() -> None:
+    cases = SHARED / "corpus" / "mllp-frames" / "frames.json"
+    if not cases.exists():
+        pytest.skip("the shared corpus is not here")
+    for case in json.loads(cases.read_text(encoding="utf-8"))["cases"]:
+        framer, found, failed = Framer(1_000_000), [], False
+        try:
+            for chunk in case["chunks"]:
+                text = base64.b64decode(chunk) if isinstance(chunk, str) else chunk["repeat"].encode() * chunk["times"]
+                found += framer.feed(text)
+            ids = [decode(message).get("MSH", 0, 10) for message in found]
+        except DecodeError:
+            failed = True
+        if isinstance(case["expect_acks"], list):
+            assert ids == case["expect_acks"], case["id"]
+        else:
+            assert failed or not found, case["id"]
