@@ -58,6 +58,9 @@ _HELPERS: dict[str, Any] = {
     "roots": values.Roots,
     "spend": values.spend,
     "truth": values.truth,
+    "dict": dict,
+    "str": str,
+    "type": type,
     **{f"op{index}": operator for index, operator in enumerate(OPERATORS.values())},
 }
 _OPERATOR = {symbol: f"op{index}" for index, symbol in enumerate(OPERATORS)}
@@ -83,7 +86,14 @@ class Program:
 
     def run(self, file: str) -> dict[str, Callable[..., Any]]:
         """Compile the module and return its functions by name."""
-        scope: dict[str, Any] = {"__builtins__": {}, "type": type, "dict": dict, **_HELPERS, **self.constants}
+        scope: dict[str, Any] = {
+            "__builtins__": {},
+            "type": type,
+            "dict": dict,
+            "str": str,
+            **_HELPERS,
+            **self.constants,
+        }
         exec(compile(self.source, f"<mapping {file}>", "exec"), scope)
         return {name: scope[name] for name in ("action", "request", "response")}
 
@@ -289,7 +299,7 @@ class Program:
         left, right = self._node(node.left), self._node(node.right)
         if node.operator == "==" and isinstance(node.right, Literal) and isinstance(node.right.value, str):
             name = self._temporary()
-            return f"(({name} := {left}) == {right} or equal({name}, {right}))"
+            return f"(({name} := {left}) == {right} or (type({name}) is not str and equal({name}, {right})))"
         return f"{_OPERATOR[node.operator]}({left}, {right})"
 
     def _list(self, node: ListOf) -> str:
@@ -303,17 +313,17 @@ class Program:
         return f"[{', '.join(parts)}]"
 
     def _pipe(self, node: Pipe) -> str:
-        checks, names = [], []
-        for part in (node.value, *node.arguments):
-            found = self._node(part)
-            if may_miss(part):
-                name = self._temporary()
-                checks.append(f"({name} := {found}) is None")
-                found = name
-            names.append(found)
+        parts = (node.value, *node.arguments)
+        values = [self._node(part) for part in parts]
+        checks = ""
+        if any(map(may_miss, parts)):
+            names = [self._temporary() for _ in parts]
+            pairs = zip(names, values, strict=True)
+            checks = " or ".join([f"({name} := {value}) is None" for name, value in pairs])
+            values = names
         call = self._constant(node.call)
-        result = f"{call}[{names[0]}]" if isinstance(node.call, Lookup) else f"{call}({', '.join(names)})"
-        return f"(None if {' or '.join(checks)} else {result})" if checks else result
+        result = f"{call}[{values[0]}]" if isinstance(node.call, Lookup) else f"{call}({', '.join(values)})"
+        return f"(None if {checks} else {result})" if checks else result
 
     def _path(self, path: Path) -> str:
         value, rest = self._base(path)

@@ -175,11 +175,13 @@ class Evaluator:
                 return values.hl7(value, *step)
 
     def _pipe(self, node: Pipe) -> Tree:
-        value = self.node(node.value)
-        path = self.path
-        arguments = [self.node(argument) for argument in node.arguments]
-        if value is None or any(argument is None for argument in arguments):
+        if (value := self.node(node.value)) is None:
             return None
+        path, arguments = self.path, []
+        for argument in node.arguments:
+            if (found := self.node(argument)) is None:
+                return None
+            arguments.append(found)
         self.path = path
         try:
             return node.call(value, *arguments)

@@ -1,7 +1,8 @@
 """Expressions of the mapping language: text -> tree of frozen nodes, with every name resolved and every mistake placed.
 
 From loosest to tightest: ``or``, ``and``, ``not``, one comparison (``== != < <= > >= in``), ``??``, pipes, then paths,
-literals, lists and parentheses. Bounded: 2,000 characters, 24 levels.
+literals, lists and parentheses. ``$(`` is a parenthesis too, so that any expression can begin with a dollar. Bounded:
+2,000 characters, 24 levels.
 """
 
 from __future__ import annotations
@@ -275,6 +276,8 @@ class Parser:
         start = self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
         if start == len(self.text):
             return Token("end", "", start)
+        if self.text.startswith("$(", start):
+            start += 1
         if self.text[start] == "$":
             return self._path(start)
         for sort, pattern in (("text", _QUOTED), ("number", _NUMBER), ("word", _WORD), ("operator", _OPERATOR)):

@@ -94,7 +94,7 @@ class Reader:
     def _filled(
         self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope, when: Expression | None
     ) -> Structure | Value:
-        fields = [key for key in value if key not in _STRUCTURE_KEYS]
+        fields = [key for key in value if not key.startswith("$") or key.startswith("$$")]
         if "$value" in value:
             if fields:
                 self.find((*path, "$value"), "'$value' stands alone, without other fields", at_key=True)

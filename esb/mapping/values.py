@@ -13,7 +13,7 @@ from esb.codecs.hl7v2 import Message, Segment
 from esb.model import Tree
 
 MAX_COMPONENTS = 30
-MAX_ITEMS = 1_000_000
+MAX_ITEMS = 200_000
 """How many items the nested loops of one mapping may visit together."""
 
 

@@ -51,10 +51,7 @@ def _lines(function: Function) -> Iterator[str]:
 def _result(example: Example) -> str:
     if example.result is FunctionError:
         return "an error"
-    text = (
-        str(example.result) if isinstance(example.result, Decimal) else json.dumps(example.result, ensure_ascii=False)
-    )
-    return f"`{text}`"
+    return f"`{json.dumps(example.result, ensure_ascii=False)}`"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ _MOST = 10**15
 @function(("'12.5' | fen", 1250), ("12 | fen", 1200), ("'12.3400' | fen", 1234), ("'0.005' | fen", FunctionError))
 def fen(value: Tree) -> int:
     """Yuan, as text or number, in whole fen; an amount that is not whole fen is refused, never rounded."""
+    if type(value) is str and value[-3:-2] == "." and len(value) < 16:
+        digits = value[:-3] + value[-2:]
+        if len(digits) > 2 and digits.isdecimal() and digits.isascii():
+            return int(digits)
     amount = decimal(value).scaleb(2)
     if amount != amount.to_integral_value():
         raise FunctionError("is an amount with more than two places")

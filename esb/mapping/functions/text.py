@@ -71,6 +71,8 @@ def text(value: Tree) -> str:
 @function(("'012' | int", 12), ("12.0 | int", 12), ("'12.5' | int", FunctionError), ("'' | int", FunctionError))
 def int_(value: Tree) -> int:
     """A whole number from text or from a number without a fraction."""
+    if type(value) is str and len(value) < 19 and value.isdecimal() and value.isascii():
+        return int(value)
     number = decimal(value)
     if number != number.to_integral_value():
         raise FunctionError("is not a whole number")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 
 from esb.clock import SHANGHAI
 from esb.mapping.functions.registry import function, need_int, need_text
@@ -142,15 +143,20 @@ def read_ts_date(value: Tree) -> str:
 )
 def at(value: Tree, clock: str) -> str:
     """A canonical date and a time of day (8:30, 08:30, 08:30:00, 24:00) as a canonical time."""
-    found = _CLOCK.fullmatch(need_text(clock))
+    return _at(need_text(value), need_text(clock))
+
+
+@lru_cache(4096)
+def _at(day: str, clock: str) -> str:
+    found = _CLOCK.fullmatch(clock)
     if not found:
         raise FunctionError("the time of day is not HH:MM or HH:MM:SS")
     hour, minute, second = found[1].rjust(2, "0"), found[2], found[3] or "00"
     if (hour, minute, second) == ("24", "00", "00"):
-        return f"{_shift(_day(value), 1)}T00:00:00+08:00"
+        return f"{_shift(_day(day), 1)}T00:00:00+08:00"
     if hour > "23" or minute > "59" or second > "59":
         raise FunctionError("the time of day does not exist")
-    return f"{_day(value)}T{hour}:{minute}:{second}+08:00"
+    return f"{_day(day)}T{hour}:{minute}:{second}+08:00"
 
 
 @function(

@@ -1,0 +1,128 @@
+"""Code tables: both directions, defaults, mistakes, and the tables the product ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from esb.codecs import yaml
+from esb.errors import ConfigError
+from esb.mapping import load_codes
+from esb.mapping.codes import Table, read_table
+from esb.mapping.values import FunctionError
+
+SHIPPED = load_codes(Path(__file__).parents[3] / "mappings" / "codes")
+
+
+def table(text: str) -> Table:
+    return read_table("t", yaml.load(text, "t.yaml"))
+
+
+def test_a_table_reads_and_writes_and_has_one_way_entries() -> None:
+    found = table("source: x\nentries: {male: '1'}\nto_canonical: {M: male}\nto_theirs: {unknown: '9'}")
+    assert found.code("male") == "1"
+    assert found.code("unknown") == "9"
+    assert found.meaning("1") == found.meaning("M") == found.meaning(1) == "male"
+    assert found.meanings == {"male"}
+
+
+def test_a_default_is_used_only_where_it_is_written() -> None:
+    found = table("source: x\nentries: {male: '1'}\ndefault: {meaning: unknown}")
+    assert found.meaning("7") == "unknown"
+    assert found.meanings == {"male", "unknown"}
+    with pytest.raises(FunctionError, match="not a canonical word of table 't'"):
+        found.code("robot")
+
+
+@pytest.mark.parametrize("value", [True, None, [], {}, b"1"])
+def test_what_is_no_code_is_refused_in_spite_of_a_default(value: object) -> None:
+    found = table("source: x\nentries: {male: '1'}\ndefault: {meaning: unknown, code: '0'}")
+    with pytest.raises(FunctionError, match="not a code of table"):
+        found.meaning(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "findings"),
+    [
+        ("entries: {a: '1'}", ["1:1: 'source' must name where the codes come from"]),
+        ("source: x", ["1:1: a code table needs 'entries'"]),
+        ("3", ["1:1: a code table needs 'source' and 'entries'"]),
+        ("source: x\nentries: {a: 1}", ["2:14: 'a' must be text (write '1' in quotes)"]),
+        (
+            "source: x\nentries: [a]",
+            ["1:1: a code table needs 'entries'", "2:10: 'entries' must be a mapping of text to text"],
+        ),
+        (
+            "source: x\nentries: {a: '1', b: '1'}",
+            ["2:22: code '1' stands for 'a' and for 'b' (say one of them under 'to_theirs')"],
+        ),
+        (
+            "source: x\nentries: {a: '1'}\nto_canonical: {'1': b}\nto_theirs: {a: '2'}",
+            ["3:16: code '1' is in 'entries' already", "4:13: 'a' is in 'entries' already"],
+        ),
+        (
+            "source: x\nentrys: {a: '1'}\nentries: {a: '1'}\ndefault: {meening: a}",
+            [
+                "2:1: unknown key 'entrys' (did you mean 'entries'?)",
+                "4:11: unknown key 'meening' (did you mean 'meaning'?)",
+            ],
+        ),
+    ],
+)
+def test_every_mistake_in_a_table_is_found(text: str, findings: list[str]) -> None:
+    with pytest.raises(ConfigError) as raised:
+        table(text)
+    assert [str(finding).removeprefix("t.yaml:") for finding in raised.value.findings] == findings
+
+
+def test_the_mistakes_of_all_tables_come_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("source: x", encoding="utf-8")
+    (tmp_path / "b.yaml").write_text("source: {", encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        load_codes(tmp_path)
+    assert [Path(finding.file).name for finding in raised.value.findings] == ["a.yaml", "b.yaml"]
+
+
+def test_zero_is_female_in_one_table_and_unknown_in_the_other() -> None:
+    assert SHIPPED["gender_12320"].meaning("0") == "female"
+    assert SHIPPED["gender_gbt2261"].meaning("0") == "unknown"
+    assert SHIPPED["gender_12320"].code("female") == "0"
+    assert SHIPPED["gender_gbt2261"].code("female") == "2"
+
+
+def test_every_shipped_gender_table_writes_every_canonical_sex() -> None:
+    for name in (name for name in SHIPPED if name.startswith("gender_")):
+        codes = [SHIPPED[name].code(sex) for sex in ("male", "female", "unknown", "other")]
+        assert len(set(codes)) == 4, name
+        assert [SHIPPED[name].meaning(code) for code in codes] == ["male", "female", "unknown", "other"]
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "canonical"),
+    [
+        ("his_error", "1001", "slot_full"),
+        ("his_error", "1006", "order_conflict"),
+        ("jkt_lock_error", "200505", "slot_full"),
+        ("jkt_lock_error", "200506", "slot_full"),
+        ("jkt_lock_error", "200504", "order_conflict"),
+        ("session_dhc", "X", "afternoon"),
+        ("session_12320", "4", "day"),
+        ("slot_status_his", "0", "stopped"),
+        ("slot_status_his", "2", "unreleased"),
+        ("lock_status_his", "3", "expired"),
+        ("document_type_12320", "2", "hk_macau"),
+        ("document_type_hl7", "NI", "id_card"),
+        ("report_kind_fhir", "LAB", "lab"),
+        ("report_kind_fhir", "ZZ", "other"),
+        ("abnormal_flag", "HH", "critical"),
+        ("abnormal_flag", "↓", "low"),
+    ],
+)
+def test_a_shipped_table_says(name: str, theirs: str, canonical: str) -> None:
+    assert SHIPPED[name].meaning(theirs) == canonical
+
+
+def test_a_preliminary_report_has_no_meaning_for_patients() -> None:
+    with pytest.raises(FunctionError):
+        SHIPPED["report_status_fhir"].meaning("preliminary")
