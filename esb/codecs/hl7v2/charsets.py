@@ -19,6 +19,7 @@ _CODECS = {
     "GB2312": "gb2312",
     "GB231280": "gb2312",
     "BIG5": "cp950",
+    "LATIN1": "iso8859-1",
     "ISOIR14": "shift_jis",
     "ISOIR87": "iso2022_jp",
     "ISOIR159": "iso2022_jp_1",

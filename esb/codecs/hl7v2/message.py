@@ -158,7 +158,7 @@ class Message:
         return index
 
 
-def decode(data: bytes, charset: str = "", *, default: str = "") -> Message:
+def decode(data: bytes, charset: str | None = None, *, default: str = "") -> Message:
     """The message in ``data``, which is decoded whole before it is split.
 
     ``charset`` (an MSH-18 value) wins over what MSH-18 says, ``default`` stands in for an empty MSH-18; when neither
@@ -166,7 +166,9 @@ def decode(data: bytes, charset: str = "", *, default: str = "") -> Message:
     end and CR, LF or CRLF ends are read. Raises ``DecodeError`` when no charset fits, when the text does not begin
     with MSH or its delimiters are none.
     """
-    odd = ""
+    charset, odd = charset or "", ""
+    if charset and charsets.codec(charset) is None:
+        raise DecodeError(f"'{charset[:20]}' is no charset")
     if data.isascii() and 27 not in data and 0 not in data[:2]:
         text = data.decode("ascii")
         codec = _codec_of_escapes(data, charset, default)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from esb.codecs import DecodeError
 from esb.codecs.hl7v2 import decode, from_tree, to_tree
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
@@ -68,6 +69,8 @@ def test_configuration_wins_over_msh18_and_stands_in_for_it() -> None:
     big5 = f"{MSH}\rPID|||||測試|x".encode("big5")
     assert decode(big5, default="BIG-5").get("PID", 0, 5) == "測試"
     assert decode(big5, default="BIG-5").deviations == ()
+    with pytest.raises(DecodeError, match="no charset"):
+        decode(big5, "KLINGON")
 
 
 def test_a_trap_character_in_msh_does_not_hide_the_charset() -> None:
