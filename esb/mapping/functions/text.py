@@ -187,7 +187,7 @@ def filled(value: Tree) -> str | None:
     return need_text(value).strip() or None
 
 
-@function(("'第一行\r\n\r\n第二行' | lines", ["第一行", "第二行"]))
+@function(("$x | lines", ["第一行", "第二行"], {"x": "第一行\r\n\r\n第二行 "}))
 def lines(value: Tree) -> list[str]:
     """The trimmed lines of a text that are not blank."""
     return [line.strip() for line in need_text(value).splitlines() if line.strip()]
