@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from esb.errors import ConfigError, Finding
 from esb.observe import Metrics
 from esb.store import tables
+from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
 from esb.store.files import Lock, prepare, tune
 from esb.store.tables import OPEN, SCHEMA_VERSION, Row, State, exchange, idempotency
-from esb.store.writer import Writer, packed, unpack
+from esb.store.writer import Writer, unpack
 
 _T = TypeVar("_T")
 _UNFINISHED = sa.and_(
@@ -24,25 +24,6 @@ _UNFINISHED = sa.and_(
     sa.or_(exchange.c.state != str(State.UNKNOWN), exchange.c.effect == "once"),
 )
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-class Fate(StrEnum):
-    """What becomes of an idempotency key when its exchange ends."""
-
-    KEEP = "keep"
-    """The answer stands and is given again."""
-    RELEASE = "release"
-    """Nothing happened: the key is as if never used."""
-    AGAIN = "again"
-    """It may have happened and may be sent again: the same request under the same key runs anew."""
-
-
-class Earlier(NamedTuple):
-    """The exchange that holds a key already, and whether its request was the same."""
-
-    exchange: str
-    same: bool
-    state: State
 
 
 class Store:
@@ -89,16 +70,15 @@ class Store:
 
     async def open(self, row: Row) -> Earlier | None:
         """Make ``row`` durable and its key taken, or say who has the key; a row without fingerprint takes no key."""
-        return await self._writer.do(lambda connection: _open(connection, row))
+        return await self._writer.do(lambda connection: open_exchange(connection, row))
 
     async def sent(self, exchange_id: str) -> None:
         """Make it durable that the bytes of this exchange may be on the wire."""
-        change = exchange.update().where(exchange.c.id == exchange_id).values(state=str(State.SENT))
-        await self._writer.do(lambda connection: _once(connection, change))
+        await self._writer.do(lambda connection: mark_sent(connection, exchange_id))
 
     async def finish(self, row: Row, fate: Fate) -> None:
         """Make the end of an opened exchange durable, and the fate of its key."""
-        await self._writer.do(lambda connection: _finish(connection, row, fate))
+        await self._writer.do(lambda connection: finish_exchange(connection, row, fate))
 
     async def find(self, exchange_id: str) -> Row | None:
         """The journal's row, bodies unpacked."""
@@ -141,60 +121,6 @@ class Store:
                     )
                 ]
             )
-
-
-def _open(connection: sa.Connection, row: Row) -> Earlier | None:
-    if row.fingerprint:
-        earlier = _claim(connection, row)
-        if earlier:
-            return earlier
-    connection.execute(exchange.insert().values(**_stored(row)))
-    return None
-
-
-def _claim(connection: sa.Connection, row: Row) -> Earlier | None:
-    mine = _is_key(row)
-    held = connection.execute(sa.select(idempotency).where(mine)).first()
-    if held is None:
-        connection.execute(
-            idempotency.insert().values(
-                operation=row.operation,
-                principal=row.principal,
-                key=row.key,
-                fingerprint=row.fingerprint,
-                exchange=row.id,
-                again=False,
-            )
-        )
-        return None
-    if held.again and held.fingerprint == row.fingerprint:
-        connection.execute(idempotency.update().where(mine).values(exchange=row.id, again=False))
-        return None
-    state: str = connection.scalar(sa.select(exchange.c.state).where(exchange.c.id == held.exchange)) or State.UNKNOWN
-    return Earlier(held.exchange, held.fingerprint == row.fingerprint, State(state))
-
-
-def _finish(connection: sa.Connection, row: Row, fate: Fate) -> None:
-    _once(connection, exchange.update().where(exchange.c.id == row.id).values(**_stored(row)))
-    mine = sa.and_(_is_key(row), idempotency.c.exchange == row.id)
-    if fate is Fate.RELEASE:
-        connection.execute(idempotency.delete().where(mine))
-    elif fate is Fate.AGAIN:
-        connection.execute(idempotency.update().where(mine).values(again=True))
-
-
-def _once(connection: sa.Connection, change: sa.Update) -> None:
-    if connection.execute(change).rowcount != 1:
-        raise LookupError("the exchange is not in the journal")
-
-
-def _is_key(row: Row) -> sa.ColumnElement[bool]:
-    columns = idempotency.c
-    return sa.and_(columns.operation == row.operation, columns.principal == row.principal, columns.key == row.key)
-
-
-def _stored(row: Row) -> dict[str, object]:
-    return dict(zip(Row._fields, packed(row), strict=True))
 
 
 def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Row]:
