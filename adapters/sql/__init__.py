@@ -84,6 +84,7 @@ class Sql:
         self._rows = _rows(settings)
         self._parse = lru_cache(maxsize=1024)(lambda action: parse(action, self._database.style))
         self._closed = False
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def call(self, action: str, payload: Tree, call: Call) -> Tree:
         """See the module and ``esb.spi.Adapter``."""
@@ -115,6 +116,7 @@ class Sql:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            await asyncio.gather(*self._leaving)
             await self._database.engine.dispose()
 
     def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
@@ -174,11 +176,20 @@ class Sql:
             known = await self._rolled_back(raw)
             raise decided.error from None
         finally:
-            if not known:
-                self._database.abandon(raw)
-                with contextlib.suppress(Exception):
-                    await connection.invalidate()
-            await connection.close()
+            if known:
+                await connection.close()
+            else:
+                task = asyncio.create_task(self._give_up(connection, raw))
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+
+    async def _give_up(self, connection: AsyncConnection, raw: Any) -> None:
+        """Beside the call, which has its answer; the connection keeps its place in the pool until it is gone."""
+        with contextlib.suppress(Exception):  # it is thrown away, however it goes
+            await self._database.abandon(raw)
+        with contextlib.suppress(Exception):
+            await connection.invalidate()
+        await connection.close()
 
     async def _transact(
         self, raw: Any, parsed: Statement | Procedure, values: dict[str, Any], sent: bytes, call: Call

@@ -93,8 +93,8 @@ class Database(ABC):
     async def end(self, raw: Any, *, commit: bool) -> None: ...
 
     @abstractmethod
-    def abandon(self, raw: Any) -> None:
-        """Stop whatever runs and drop the connection at once, without waiting."""
+    async def abandon(self, raw: Any) -> None:
+        """Stop whatever runs and drop the connection, in a second at most."""
 
     @abstractmethod
     def judge(self, error: Exception, *, can_commit: bool) -> AdapterError | None:

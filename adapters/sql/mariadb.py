@@ -86,7 +86,7 @@ class MariaDB(Database):
     async def end(self, raw: Any, *, commit: bool) -> None:
         await raw.query("COMMIT" if commit else "ROLLBACK")
 
-    def abandon(self, raw: Any) -> None:
+    async def abandon(self, raw: Any) -> None:
         raw.close()
 
     def judge(self, error: Exception, *, can_commit: bool) -> AdapterError | None:

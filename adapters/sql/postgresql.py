@@ -74,8 +74,12 @@ class PostgreSQL(Database):
     async def end(self, raw: Any, *, commit: bool) -> None:
         await raw.execute("COMMIT" if commit else "ROLLBACK")
 
-    def abandon(self, raw: Any) -> None:
-        raw.terminate()
+    async def abandon(self, raw: Any) -> None:
+        """Closing tells the server to cancel what still runs."""
+        try:
+            await raw.close(timeout=1.0)
+        finally:
+            raw.terminate()
 
     def judge(self, error: Exception, *, can_commit: bool) -> AdapterError | None:
         """PostgreSQL lets no procedure commit inside of our transaction: what failed did not happen."""
@@ -97,13 +101,19 @@ class PostgreSQL(Database):
 
     async def _table(self, raw: Any, sql: str, arguments: list[Any]) -> Table:
         if self.rules.read_only:
-            cursor, status = await raw.cursor(sql, *arguments), None
-        else:
-            prepared = await raw.prepare(sql)
-            cursor, status = await prepared.cursor(*arguments), prepared.get_statusmsg
-        rows = await self.collect(cursor.fetch)
-        tail = (status() or "").rpartition(" ")[2] if status else ""
-        return Table(list(rows[0].keys()) if rows else [], rows, int(tail) if tail.isdigit() else -1)
+            rows = await self.collect((await raw.cursor(sql, *arguments)).fetch)
+            return _shaped(rows, -1)
+        prepared = await raw.prepare(sql)
+        if prepared.get_attributes():
+            rows = await self.collect((await prepared.cursor(*arguments)).fetch)
+            return _shaped(rows, len(rows))
+        await prepared.fetch(*arguments)
+        count = prepared.get_statusmsg().rpartition(" ")[2]
+        return Table(affected=int(count) if count.isdigit() else -1)
+
+
+def _shaped(rows: list[Any], affected: int) -> Table:
+    return Table(list(rows[0].keys()) if rows else [], rows, affected)
 
 
 def _of_state(state: str, error: asyncpg.PostgresError) -> AdapterError | None:

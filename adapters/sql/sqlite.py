@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from decimal import Decimal
 from typing import Any
@@ -50,9 +51,10 @@ class SQLite(Database):
         await raw.set_progress_handler(None, 0)
         await (raw.commit() if commit else raw.rollback())
 
-    def abandon(self, raw: Any) -> None:
-        raw._conn.interrupt()
-        raw.stop()
+    async def abandon(self, raw: Any) -> None:
+        """Closing then waits for the thread only until the interrupted statement returns."""
+        with contextlib.suppress(ValueError):  # it has been closed already
+            raw._conn.interrupt()
 
     def judge(self, error: Exception, *, can_commit: bool) -> AdapterError | None:
         if isinstance(error, OverflowError | sqlite3.InterfaceError):

@@ -29,6 +29,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_NULL_TEST = re.compile(r"\s+IS\s+(?:NOT\s+)?NULL\b", re.IGNORECASE)
 _INSIDE_TEMPLATE = re.compile(r"\{\{|\$\{|%\(\w+\)s")
 _CALL = re.compile(r"call\s+(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*){0,2})\s*(?:\((?P<list>[^()]*)\))?\s*;?", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?:(?P<mode>in|out|inout)\s+)?(?P<name>[^\W\d]\w*)", re.IGNORECASE)
@@ -117,7 +118,7 @@ class _Writer:
     def _write(self, token: re.Match[str]) -> str:
         kind, text = token.lastgroup, token[0]
         if kind == "name":
-            return self._bind(token["name"])
+            return self._bind(token["name"], self._text[token.end() :])
         if kind == "end":
             return ""
         if kind == "word":
@@ -130,12 +131,11 @@ class _Writer:
             raise ValueError(_REASONS[kind or ""])
         return self._plain(text)
 
-    def _bind(self, name: str) -> str:
-        if self._style == "postgresql":
-            if name not in self._names:
-                self._names.append(name)
-            return f"${self._names.index(name) + 1}"
+    def _bind(self, name: str, rest: str) -> str:
+        """One placeholder each time: PostgreSQL gives one number one type, but ``:x IS NULL OR n = :x`` has two."""
         self._names.append(name)
+        if self._style == "postgresql":
+            return f"${len(self._names)}" + ("::text" if _NULL_TEST.match(rest) else "")
         return "%s" if self._style == "mariadb" else "?"
 
     def _plain(self, text: str) -> str:

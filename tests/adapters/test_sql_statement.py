@@ -16,7 +16,8 @@ from tests.adapters.suite import make_call
     ("text", "style", "written", "names"),
     [
         ("SELECT a FROM t WHERE b = :b", "postgresql", "SELECT a FROM t WHERE b = $1", ("b",)),
-        ("SELECT :b, :c, :b", "postgresql", "SELECT $1, $2, $1", ("b", "c")),
+        ("SELECT :b, :c, :b", "postgresql", "SELECT $1, $2, $3", ("b", "c", "b")),
+        ("SELECT 1 WHERE :b is not null OR a = :b", "postgresql", None, ("b", "b")),
         ("SELECT :b, :c, :b", "sqlite", "SELECT ?, ?, ?", ("b", "c", "b")),
         ("SELECT :b FROM t WHERE c LIKE 'a%'", "mariadb", "SELECT %s FROM t WHERE c LIKE 'a%%'", ("b",)),
         ("SELECT 7 % 4", "mariadb", "SELECT 7 %% 4", ()),
