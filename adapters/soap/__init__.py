@@ -23,11 +23,12 @@ def decode(text: str) -> Tree:
     Raises ``Malformed`` for what is no XML and ``Refused`` for a fault, as a call would.
     """
     data = text.encode("utf-8", "replace")
+    encoding = encoded.is_encoded(data)
     try:
         root = xml.parse(text, drop_controls=True)
         if xml.local[root.tag] == "Envelope":
-            return read.answer(read.envelope(data, "charset=utf-8")[0], data, None)
-        return encoded.decode(root, root) if encoded.is_encoded(data) else xml.decode_element(root)
+            return read.answer(read.envelope(data, "charset=utf-8")[0], data, None, encoding=encoding)
+        return encoded.decode(root, root) if encoding else xml.decode_element(root)
     except DecodeError as error:
         raise Malformed(f"the answer {error.reason}", raw=data) from None
     except read.NoEnvelopeError as error:

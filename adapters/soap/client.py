@@ -160,15 +160,14 @@ class Soap:
         body = operation.write_body(payload)
         header = self._header(operation, inner)
         token, shown = self._token(call)
-        soap = operation.prefix
         start = (
             f'<?xml version="1.0" encoding="{self._settings.charset}"?>'
-            f"<{soap}:Envelope{operation.namespaces.declarations()}>"
+            f"<soap:Envelope{operation.namespaces.declarations()}>"
         )
-        end = f"<{soap}:Body>{body}</{soap}:Body></{soap}:Envelope>"
+        end = f"<soap:Body>{body}</soap:Body></soap:Envelope>"
         if not header and not token:
             return (text := start + end), text
-        texts = [f"{start}<{soap}:Header>{one}{header}</{soap}:Header>{end}" for one in (token, shown)]
+        texts = [f"{start}<soap:Header>{one}{header}</soap:Header>{end}" for one in (token, shown)]
         return texts[0], texts[1]
 
     def _header(self, operation: Operation, more: Tree) -> str:
@@ -198,7 +197,8 @@ class Soap:
         try:
             kind = answer.headers.get("Content-Type") or ""
             root, data = read.envelope(answer.body, kind, self._settings.answer_charset)
-            tree = read.answer(root, data, operation.shape, structured=operation.structured)
+            encoding = bool(operation.encoding)
+            tree = read.answer(root, data, operation.shape, structured=operation.structured, encoding=encoding)
         except read.NoEnvelopeError as error:
             raise _useless(answer, str(error)) from None
         except (Malformed, Refused) as error:

@@ -36,7 +36,6 @@ class Operation:
     parts: tuple[ElementWriter, ...]
     names: tuple[str, ...]
     namespaces: Namespaces
-    prefix: str
     encoding: str
     headers: Mapping[str, ElementWriter]
     fields: Mapping[str, bool] | None
@@ -69,11 +68,13 @@ class Operation:
 
 def compile_operations(binding: Any, schema: Any, encoded: Set[str]) -> dict[str, Operation | str]:
     """Operations by name; in place of one that cannot be used stands the reason. ``encoded``: those of rpc/encoded."""
-    shapes = Shapes()
+    shapes, envelope = Shapes(schema), binding.nsmap["soap-env"]
     compiled: dict[str, Operation | str] = {}
     for name, operation in binding._operations.items():
         try:
-            compiled[name] = _compile(operation, binding, Writers(schema, Namespaces(), name in encoded), shapes)
+            compiled[name] = _compile(
+                operation, binding, Writers(schema, Namespaces(envelope), name in encoded), shapes
+            )
         except EncodeError as error:
             compiled[name] = str(error)
         except (AttributeError, KeyError, TypeError, ValueError, LookupError) as error:
@@ -84,7 +85,6 @@ def compile_operations(binding: Any, schema: Any, encoded: Set[str]) -> dict[str
 def _compile(operation: Any, binding: Any, writers: Writers, shapes: Shapes) -> Operation:
     namespaces = writers.namespaces
     envelope = binding.nsmap["soap-env"]
-    prefix = namespaces.name(envelope, "x").partition(":")[0]
     style = SOAP12_ENCODING if envelope == ENVELOPE_12 else SOAP11_ENCODING
     bodies = _bodies(operation.input)
     parts = tuple(writers.element(element) for element in bodies)
@@ -97,8 +97,7 @@ def _compile(operation: Any, binding: Any, writers: Writers, shapes: Shapes) -> 
         parts=parts,
         names=tuple(element.attr_name or element.name for element in bodies),
         namespaces=namespaces,
-        prefix=prefix,
-        encoding=f' {prefix}:encodingStyle="{style}"' if writers.encoded else "",
+        encoding=f' soap:encodingStyle="{style}"' if writers.encoded else "",
         headers=_headers(operation.input, writers),
         fields=fields,
         wild=wild,

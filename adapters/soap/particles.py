@@ -137,12 +137,13 @@ class Sequence:
 
 
 class Choice:
-    """``xs:choice``: the alternative that the tree has; where it repeats, all that the tree has, in the tree's
-    order."""
+    """``xs:choice``: the alternative that the tree has; where it repeats, all that it has, in the tree's order.
 
-    def __init__(self, parts: list[Particle], required: bool, many: bool) -> None:
+    None at all is left to the system to judge: zeep forgets whether an alternative may be absent.
+    """
+
+    def __init__(self, parts: list[Particle], many: bool) -> None:
         self._parts = parts
-        self._required = required
         self._many = many
         self._owner = {element.key: part for part in parts for element in part.elements()}
 
@@ -158,8 +159,6 @@ class Choice:
 
     def write(self, tree: Mapping[str, Tree], out: list[str], required: bool) -> None:
         chosen = list(dict.fromkeys(self._owner[key] for key in tree if key in self._owner and tree[key] is not None))
-        if not chosen and required and self._required and not any(map(_may_be_empty, self._parts)):
-            raise EncodeError(f"one of {', '.join(self._owner)} is required by the WSDL")
         if len(chosen) > 1 and not self._many:
             names = [key for key in tree if key in self._owner]
             raise EncodeError(f"only one of {', '.join(names)} may be sent")
@@ -189,10 +188,6 @@ class Wildcard:
 
     def write(self, tree: Mapping[str, Tree], out: list[str], required: bool) -> None:
         return None
-
-
-def _may_be_empty(part: Particle) -> bool:
-    return part.open() or not any(part.wanted())
 
 
 def _list(value: Tree) -> list[Tree]:

@@ -46,8 +46,14 @@ def envelope(data: bytes, content_type: str, charset: str | None = None) -> tupl
     return root, data
 
 
-def answer(root: xml.Element, data: bytes, shape: Shape | None, *, structured: bool = False) -> Tree:
-    """What the first element of Body holds. Raises ``Refused`` for a fault and ``Malformed``; ``raw`` is ``data``."""
+def answer(
+    root: xml.Element, data: bytes, shape: Shape | None, *, structured: bool = False, encoding: bool = False
+) -> Tree:
+    """What the first element of Body holds, read by SOAP ``encoding`` where the WSDL says so.
+
+    A ``structured`` answer with nothing in it is an empty dict. Raises ``Refused`` for a fault and ``Malformed``;
+    ``raw`` is ``data``.
+    """
     namespace = _ENVELOPES[root.tag]
     body = next((child for child in root if child.tag == f"{namespace}Body"), None)
     if body is None:
@@ -56,7 +62,7 @@ def answer(root: xml.Element, data: bytes, shape: Shape | None, *, structured: b
         if child.tag == f"{namespace}Fault":
             raise fault(child, data)
         try:
-            tree = encoded.decode(child, body) if encoded.is_encoded(data) else xml.decode_element(child, shape)
+            tree = encoded.decode(child, body) if encoding else xml.decode_element(child, shape)
         except DecodeError as error:
             raise Malformed(f"the answer {error.reason}", raw=data) from None
         return {} if structured and (tree is None or tree == "") else tree

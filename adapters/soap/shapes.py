@@ -17,8 +17,13 @@ _SEEN_BY_LOOK = Shape()
 class Shapes:
     """The shapes of one WSDL's types; each type is read once, so that types may hold themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Any) -> None:
         self._shapes: dict[int, tuple[Any, Shape | None]] = {}
+        self._derived: dict[int, list[Any]] = {}
+        for type_ in schema.types:
+            for base in getattr(type_, "_extension_types", ()):
+                if hasattr(base, "_xsd_type"):
+                    self._derived.setdefault(id(base._xsd_type), []).append(type_)
 
     def of(self, type_: Any) -> Shape | None:
         """``None`` for a text; an empty shape where the schema says nothing that helps."""
@@ -29,19 +34,17 @@ class Shapes:
         if id(type_) not in self._shapes:
             shape = Shape()
             self._shapes[id(type_)] = (type_, shape)
-            for name, many, inner in _children(type_):
+            for name, many, inner in self._children(type_):
                 known = shape.get(name)
                 shape[name] = (many or (known is not None and known[0]), self.of(inner))
         return self._shapes[id(type_)][1]
 
-
-def _children(type_: Any) -> Iterator[tuple[str, bool, Any]]:
-    """Own elements, and those of the types that extend this one and may stand in its place."""
-    for one in (type_, *(accepted._xsd_type for accepted in type_._extension_types if hasattr(accepted, "_xsd_type"))):
-        inner = one._element
-        if inner is None or (isinstance(inner, Element) and isinstance(inner.type, AnySimpleType)):
-            continue
-        yield from _elements(inner, False)
+    def _children(self, type_: Any) -> Iterator[tuple[str, bool, Any]]:
+        """Own elements, and those of the types that extend this one and may stand in its place."""
+        for one in (type_, *self._derived.get(id(type_), ())):
+            inner = one._element
+            if inner is not None and not (isinstance(inner, Element) and isinstance(inner.type, AnySimpleType)):
+                yield from _elements(inner, False)
 
 
 def _elements(part: Any, many: bool) -> Iterator[tuple[str, bool, Any]]:

@@ -31,8 +31,8 @@ XSD = "http://www.w3.org/2001/XMLSchema"
 class Namespaces:
     """Prefixes of the namespaces that one envelope uses."""
 
-    def __init__(self) -> None:
-        self._prefixes: dict[str, str] = {xml.XSI: "xsi"}
+    def __init__(self, envelope: str) -> None:
+        self._prefixes: dict[str, str] = {envelope: "soap", xml.XSI: "xsi"}
         self._written = (0, "")
 
     def name(self, namespace: str | None, local: str) -> str:
@@ -41,7 +41,7 @@ class Namespaces:
             return local
         if namespace == "http://www.w3.org/XML/1998/namespace":
             return f"xml:{local}"
-        prefix = self._prefixes.setdefault(namespace, f"n{len(self._prefixes)}")
+        prefix = self._prefixes.setdefault(namespace, f"n{len(self._prefixes) - 1}")
         return f"{prefix}:{local}"
 
     def declarations(self) -> str:
@@ -128,12 +128,12 @@ class SimpleContent:
         if isinstance(tree, str):
             return tree
         if self.takes_list and isinstance(tree, list | tuple):
-            return " ".join(map(scalar, tree))
+            return " ".join([scalar(item, "") for item in tree])
         if isinstance(tree, bytes):
             return base64.b64encode(tree).decode("ascii")
         if isinstance(tree, Mapping | list | tuple):
             raise EncodeError("is a text in the WSDL, not a structure")
-        return scalar(tree)
+        return scalar(tree, "")
 
     def write(self, tree: Tree, out: list[str], tag: str, extra: str = "") -> None:
         section = isinstance(tree, Mapping) and (tree.keys() == {"#cdata"})
@@ -283,4 +283,4 @@ def _particle(writers: Writers, part: Any) -> Particle:
     if not isinstance(part, OrderIndicator):
         raise EncodeError(f"a {type(part).__name__} of the schema cannot be written")
     parts = [_particle(writers, child) for child in part]
-    return Choice(parts, required, many) if isinstance(part, ZeepChoice) else Sequence(parts, required, many)
+    return Choice(parts, many) if isinstance(part, ZeepChoice) else Sequence(parts, required, many)

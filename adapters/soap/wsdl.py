@@ -120,6 +120,8 @@ def read(location: str, documents: Documents, *, strict: bool = True) -> Wsdl:
 
     Not ``strict`` reads what can be read of documents that are not well-formed.
     """
+    if why := _other(location, documents):
+        raise WsdlError(why)
     settings = ZeepSettings(strict=strict, forbid_dtd=True, forbid_entities=True, force_https=False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -128,7 +130,7 @@ def read(location: str, documents: Documents, *, strict: bool = True) -> Wsdl:
         except (WsdlError, NeededError):
             raise
         except Exception as error:
-            raise WsdlError(_reason(location, error, documents, strict)) from error
+            raise WsdlError(_reason(error, strict)) from error
     return Wsdl(document, [str(one.message) for one in caught], _encoded(documents))
 
 
@@ -146,7 +148,7 @@ def _encoded(documents: Documents) -> set[tuple[str, str]]:
     return found
 
 
-def _reason(location: str, error: Exception, documents: Documents, strict: bool) -> str:
+def _reason(error: Exception, strict: bool) -> str:
     if isinstance(error, DTDForbidden | EntitiesForbidden):
         return "it has a DOCTYPE, which is refused"
     if isinstance(error, XMLSyntaxError):
@@ -154,14 +156,14 @@ def _reason(location: str, error: Exception, documents: Documents, strict: bool)
         return f"it is not well-formed ({_first_line(error)}){hint}"
     if isinstance(error, RecursionError):
         return "its schemas are nested too deeply"
-    version = _version(location, documents)
-    return version or f"{type(error).__name__}: {_first_line(error)}"
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
-def _version(location: str, documents: Documents) -> str:
+def _other(location: str, documents: Documents) -> str:
+    """What the document is if it is no WSDL 1.1; nothing if it cannot be told."""
     try:
         root = xml.parse(documents.load(location))
-    except (WsdlError, DecodeError):
+    except DecodeError:
         return ""
     if root.tag == "{http://www.w3.org/ns/wsdl}description":
         return "it is WSDL 2.0; WSDL 1.1 is needed"

@@ -1,31 +1,16 @@
 import asyncio
-from pathlib import Path
 from typing import ClassVar
 
 from adapters.soap import Settings, connect
 from esb.spi import Adapter, Tree
+from tests.adapters.soap_peer import WSDL, http, read_http
 from tests.adapters.suite import AdapterContract
 
-WSDL = Path(__file__).parent / "soap" / "his.wsdl"
 ANSWER = (
     '<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>'
     '<FindSlotsResponse xmlns="urn:test:his"><ResultCode>0</ResultCode><Slots><Slot><SlotNo>S1</SlotNo></Slot></Slots>'
     "</FindSlotsResponse></s:Body></s:Envelope>"
 )
-
-
-def http(body: bytes | str, status: str = "200 OK", kind: str = "text/xml; charset=utf-8") -> bytes:
-    data = body.encode() if isinstance(body, str) else body
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
-    return head.encode() + data
-
-
-async def read_http(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(
-        (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")), 0
-    )
-    return head + await reader.readexactly(length)
 
 
 class TestSoap(AdapterContract):
