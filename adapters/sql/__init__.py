@@ -170,7 +170,7 @@ class Sql:
         known = False
         try:
             answer = await self._transact(raw, parsed, values, sent, call)
-            known = True
+            known = not self._settings.read_only or await self._rolled_back(raw)
             return answer
         except _Decided as decided:
             known = await self._rolled_back(raw)
@@ -203,7 +203,8 @@ class Sql:
                 answer = await database.run(raw, parsed, values)
             else:
                 answer = await database.call(raw, parsed, values)
-            await database.end(raw, commit=not self._settings.read_only)
+            if not self._settings.read_only:
+                await database.end(raw, commit=True)
             return answer
         except AdapterError:
             raise

@@ -278,7 +278,8 @@ async def test_gbk_in_a_latin_1_database_is_read(tmp_path_factory: pytest.TempPa
 async def test_postgresql_values_of_every_kind_are_canonical(pg: Site) -> None:
     action = """SELECT CAST('2026-01-16 00:30:00+00' AS timestamptz) AS z, CAST('infinity' AS timestamp) AS i,
         true AS b, ARRAY[1.50, NULL] AS a, CAST('{"fee": 1.50}' AS jsonb) AS j, CAST(NULL AS date) AS n,
-        TIME '08:05' AS t, CAST('00000000-0000-0000-0000-000000000001' AS uuid) AS u, 1.10::float8 AS f, 'x'::char(3) AS c"""
+        TIME '08:05' AS t, CAST('00000000-0000-0000-0000-000000000001' AS uuid) AS u,
+        1.10::float8 AS f, 'x'::char(3) AS c"""
     async with on(pg) as adapter:
         assert (await rows(adapter, action))[0] == {
             "z": "2026-01-16T08:30:00+08:00",
