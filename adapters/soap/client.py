@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from pydantic import SecretStr
+
 from adapters.soap import read
 from adapters.soap.operations import Operation
 from adapters.soap.security import username_token
@@ -50,6 +52,7 @@ class Soap:
         self._closed = False
         self._loading = asyncio.Lock()
         self._codec = charsets.writer(settings.charset)
+        self._static = _revealed(settings.headers)
         self._http_headers = {name: value.get_secret_value() for name, value in settings.http_headers.items()}
         if settings.remote:
             if not allowed(str(settings.wsdl), settings.wsdl_hosts):
@@ -174,7 +177,7 @@ class Soap:
         out: list[str] = []
         if not isinstance(more, Mapping):
             raise EncodeError("is a structure of SOAP headers", "_headers")
-        for name, tree in (*self._settings.headers.items(), *more.items()):
+        for name, tree in (*self._static.items(), *more.items()):
             for item in tree if isinstance(tree, list | tuple) else [tree]:
                 if name in operation.headers:
                     operation.headers[name].put(item, out)
@@ -215,6 +218,12 @@ class Soap:
         if not isinstance(tree, Mapping) or name not in tree:
             raise Malformed(f"the answer has no part '{name}'", raw=answer.body)
         return tree[name]
+
+
+def _revealed(tree: Tree) -> Tree:
+    if isinstance(tree, Mapping):
+        return {key: _revealed(value) for key, value in tree.items()}
+    return tree.get_secret_value() if isinstance(tree, SecretStr) else tree
 
 
 def _useless(answer: HttpAnswer, what: str) -> AdapterError:

@@ -366,8 +366,8 @@ def test_soap_encoding_is_read_as_if_it_were_literal() -> None:
         ENCODED.format(
             '<slots i:type="e:Array" e:arrayType="r:Slot[1]"><item href="#1"/></slots><n i:type="r:int">5</n>'
             '<z i:nil="true"/><o href="#1"/>',
-            '<multiRef id="1" xmlns:i="http://www.w3.org/2001/XMLSchema-instance" i:type="Slot"><no i:type="string">S1</no>'
-            "</multiRef>",
+            '<multiRef id="1" xmlns:i="http://www.w3.org/2001/XMLSchema-instance" i:type="Slot">'
+            '<no i:type="string">S1</no></multiRef>',
         )
     )
     assert decode(text) == {"slots": {"item": [{"no": "S1"}]}, "n": "5", "z": None, "o": {"no": "S1"}}
