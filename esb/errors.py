@@ -1,7 +1,7 @@
 """Errors and outcomes: the words in which every part of the bus says how something ended.
 
-An outcome is one of six words (DESIGN section 2). Four of them can be raised by an adapter; ``done`` and ``accepted`` are
-ordinary results. Problems of configuration are collected as findings and raised all at once.
+An outcome is one of six words (DESIGN section 2). Four of them can be raised by an adapter; ``done`` and ``accepted``
+are ordinary results. Problems of configuration are collected as findings and raised all at once.
 """
 
 from __future__ import annotations

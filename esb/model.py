@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from esb.errors import Outcome
 
 Tree: TypeAlias = Any
-"""What codecs read and write: None, bool, int, Decimal, str, bytes, list of trees, dict of str to tree; for HL7 v2 a Message."""
+"""What codecs read and write: None, bool, int, Decimal, str, bytes, list and dict of trees; for HL7 v2 a Message."""
 
 
 class Effect(StrEnum):

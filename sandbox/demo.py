@@ -13,11 +13,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sandbox.clock import SHANGHAI
 
+LOG = Path("var/bus.log")
 HTTP, MLLP, BUS = 18080, 12575, 8080
 PATIENT = {"documentType": "id_card", "documentNumber": "110101190001011236", "name": "患者一"}
 
@@ -32,10 +34,10 @@ def main() -> int:
         if not ready:
             return failed("the sandbox hospital did not start", hospital)
         print(f"sandbox hospital: http://127.0.0.1:{ready['http']} and MLLP on {ready['mllp']}", flush=True)
-        bus = start(children, "esb.cli", "run", "--port", str(BUS), quiet=True)
+        bus = start(children, "esb.cli", "run", "--port", str(BUS), log=LOG)
         if not wait_ready(bus):
-            return failed("the bus did not become ready", bus)
-        print(f"bus:              http://127.0.0.1:{BUS}   documentation: http://127.0.0.1:{BUS}/docs", flush=True)
+            return failed(f"the bus did not become ready, see {LOG}", bus)
+        print(f"bus:              http://127.0.0.1:{BUS} (API at /docs, log in {LOG})", flush=True)
         first_requests()
         print("\nBoth keep running. Ctrl-C ends them.", flush=True)
         return bus.wait()
@@ -46,14 +48,16 @@ def main() -> int:
         stop(children)
 
 
-def start(children: list[subprocess.Popen[str]], *module: str, quiet: bool = False) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", *module],
-        env={**os.environ, "ESB_SECRETS": "sandbox/secrets"},
-        stdout=None if quiet else subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(children: list[subprocess.Popen[str]], *module: str, log: Path | None = None) -> subprocess.Popen[str]:
+    with log.open("w") if log else contextlib.nullcontext() as stderr:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *module],
+            env={**os.environ, "ESB_SECRETS": "sandbox/secrets"},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
     children.append(child)
     return child
 

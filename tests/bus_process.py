@@ -68,6 +68,14 @@ class Bus:
             rows = database.execute("SELECT * FROM exchange WHERE operation = ? ORDER BY id", (operation,)).fetchall()
         return [{name: _unpacked(row[name]) for name in row.keys()} for row in rows]  # noqa: SIM118
 
+    def row(self, operation: str, exchange: str) -> dict[str, Any]:
+        """One row of the journal; a read's is written after its answer."""
+        for _ in _tries(5.0):
+            found = [row for row in self.journal(operation) if row["id"] == exchange]
+            if found:
+                return found[0]
+        raise AssertionError(f"the journal does not hold {exchange}")
+
     def until(self, path: str, wanted: Any, seconds: float = 20.0) -> Any:
         """Ask ``path`` until ``wanted(body)`` is true."""
         for _ in _tries(seconds):

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote_plus
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, RSAKey
 from pydantic import SecretStr
 
 from adapters.fhir.settings import Basic, Bearer, ClientCredentials, NoLogin, Settings, SmartBackend
 from esb.clock import Ids
 from esb.codecs import DecodeError, form, json
 from esb.http import HttpAnswer, HttpCarrier
-from esb.spi import AdapterError, Call, ConfigError, Effect, Finding, Refused, Unavailable, Wire
+from esb.spi import AdapterError, Call, Effect, Refused, Unavailable, Wire
 
 TOKEN_TIMEOUT_S = 10.0
 ASSERTION_LIFE_S = 240
 _DEFAULT_LIFE_S = 300.0
 _MAX_TOKEN_BYTES = 65_536
+if TYPE_CHECKING:
+    from adapters.fhir.assertion import Signer
+
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -74,7 +74,7 @@ class Tokens:
     def __init__(self, auth: ClientCredentials | SmartBackend, settings: Settings) -> None:
         self._auth = auth
         self._carrier = HttpCarrier(auth.token_url, settings)
-        self._key = _private_key(auth) if isinstance(auth, SmartBackend) else None
+        self._signer = _signer(auth) if isinstance(auth, SmartBackend) else None
         self._header = SecretStr("")
         self._until = 0.0
         self._fetching: asyncio.Task[None] | None = None
@@ -152,7 +152,7 @@ class Tokens:
     def _assertion(self, call: Call) -> str:
         auth = self._auth
         assert isinstance(auth, SmartBackend)
-        assert self._key is not None
+        assert self._signer is not None
         claims = {
             "iss": auth.client_id,
             "sub": auth.client_id,
@@ -160,19 +160,13 @@ class Tokens:
             "exp": int(call.clock.now().timestamp()) + ASSERTION_LIFE_S,
             "jti": Ids(call.clock).new(),
         }
-        header = {"alg": auth.algorithm, "kid": auth.kid, "typ": "JWT"}
-        return jwt.encode(header, claims, self._key, algorithms=[auth.algorithm])
+        return self._signer.sign(claims)
 
 
-def _private_key(auth: SmartBackend) -> RSAKey | ECKey:
-    kind = RSAKey if auth.algorithm == "RS384" else ECKey
-    try:
-        key = kind.import_key(auth.private_key.get_secret_value())
-        jwt.encode({"alg": auth.algorithm}, {"iss": "self-check"}, key, algorithms=[auth.algorithm])
-    except (JoseError, ValueError, TypeError):
-        message = f"'auth.private_key' is not a PEM private key that signs {auth.algorithm}"
-        raise ConfigError([Finding("settings", 0, 0, message)]) from None
-    return key
+def _signer(auth: SmartBackend) -> Signer:
+    from adapters.fhir.assertion import Signer
+
+    return Signer(auth)
 
 
 def _token(answer: HttpAnswer) -> tuple[str, float]:

@@ -24,15 +24,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from esb.codecs.form import fields as form_fields
 from esb.spi import AdapterSettings, Tree
+
+if TYPE_CHECKING:
+    from adapters.rest.rsa import Key
 
 Output = Literal["hex", "HEX", "base64"]
 
@@ -212,19 +212,18 @@ class RsaSha256(Signer):
     output: Output = "base64"
 
     def digest(self, text: bytes) -> str:
-        return _written(self._key.sign(text, padding.PKCS1v15(), hashes.SHA256()), self.output)
+        return _written(self._key.sign(text), self.output)
 
     @cached_property
-    def _key(self) -> RSAPrivateKey:
-        key = serialization.load_pem_private_key(self.private_key.get_secret_value().encode(), None)
-        if not isinstance(key, RSAPrivateKey):
-            raise TypeError
-        return key
+    def _key(self) -> Key:
+        from adapters.rest.rsa import Key
+
+        return Key(self.private_key.get_secret_value())
 
     @model_validator(mode="after")
     def _key_is_readable(self) -> RsaSha256:
         try:
-            self._key.key_size  # noqa: B018
+            self._key.sign(b"")
         except (ValueError, TypeError):
             raise ValueError("'private_key' is not a PEM text of an unencrypted RSA key") from None
         return self

@@ -133,7 +133,10 @@ class Record:
         return self.left or (self.wire is not None and self.wire.left)
 
     def row(self, state: State, finished: str, ended: float, ending: Ending | None = None) -> Row:
-        """The journal's row; ``ending`` is None while the exchange is under way."""
+        """The journal's row; ``ending`` is None while the exchange is under way.
+
+        The answer to a read without a key is not kept: it follows from the raw answer and the mapping's version.
+        """
         exchange, lane, wire = self.exchange, self.lane, self.wire
         end = ending or _UNDER_WAY
         durable = exchange.effect is not Effect.READ or self.keyed
@@ -160,7 +163,7 @@ class Record:
             self.request(),
             wire.sent if wire else b"",
             end.raw or (wire.received if wire else b""),
-            end.encoded,
+            end.encoded if durable or not end.decided else b"",
         )
 
     def _timings(self, ended: float) -> str:

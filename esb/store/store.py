@@ -33,7 +33,7 @@ class Store:
     when the database did not do it.
     """
 
-    def __init__(self, url: str, metrics: Metrics, *, queue: int = 20_000, linger_s: float = 0.02) -> None:
+    def __init__(self, url: str, metrics: Metrics, *, queue: int = 20_000, linger_s: float = 0.1) -> None:
         prepare(url)
         self.engine = sa.create_engine(url)
         tune(self.engine)
