@@ -237,8 +237,14 @@ class _Loader:
             model: type[BaseModel] = module.Settings
             self.findings += findings(self._document, settings_at, error, model)
         except ConfigError as error:
-            self.findings += error.findings
+            self.findings += [self._placed(one, settings_at) for one in error.findings]
         return None
+
+    def _placed(self, finding: Finding, at: PathTuple) -> Finding:
+        """What a module says of its settings, with the place of the settings in routes.yaml."""
+        if finding.line or finding.file != "settings":
+            return finding
+        return self._document.finding(at, finding.message, finding.hint)
 
 
 class _NotLoadedError(Exception):

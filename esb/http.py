@@ -38,7 +38,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from pydantic import Field, SecretStr
 from yarl import URL
 
-from esb.spi import AdapterSettings, Call, ConfigError, Finding, Malformed, OutcomeUnknown, Unavailable
+from esb.spi import AdapterSettings, Call, ConfigError, Finding, Malformed, OutcomeUnknown, Refused, Unavailable
 
 __all__ = ["HttpAnswer", "HttpCarrier", "HttpSettings"]
 
@@ -129,12 +129,12 @@ class HttpCarrier:
         if remaining <= 0:
             raise Unavailable("the deadline had passed before anything was sent")
         if not self._is_ours(url):
-            raise Unavailable("the address lies outside of the configured origin, nothing was sent")
+            raise Refused("the address lies outside of the configured origin, nothing was sent", code="invalid")
         if not _PRINTABLE(url):
-            raise Unavailable("the address holds a character that is not percent-encoded, nothing was sent")
+            raise Refused("the address holds a character that is not percent-encoded, nothing was sent", code="invalid")
         for name, value in headers.items():
             if not _HEADER(value) or not _TOKEN(name):
-                raise Unavailable(f"the header {name[:40]!r} holds a control character, nothing was sent")
+                raise Refused(f"the header {name[:40]!r} holds a control character, nothing was sent", code="invalid")
         return URL(url, encoded=True)
 
     def _is_ours(self, url: str) -> bool:

@@ -95,7 +95,8 @@ class Adapter(Protocol):
         Raises only ``Unavailable`` (certainly not sent), ``OutcomeUnknown`` (sent, no deciding answer), ``Malformed``
         (answer not decodable) or ``Refused`` (a protocol-level no). Sets ``call.wire``: ``sending`` before the first
         byte, ``received`` before decoding. On cancellation it frees its connection and lets ``CancelledError`` pass.
-        No retries, no sleeps, no logging of bodies.
+        No retries, no sleeps, no logging of bodies. A payload that cannot be written is ``Refused`` with code
+        ``invalid``: nothing was sent, and sending it again would not help.
         """
 
     def preview(self, action: str, payload: Tree, call: Call) -> str:
@@ -118,8 +119,6 @@ class Envelope(Protocol):
     does the reverse with the answer and raises ``Malformed`` or ``Refused``.
     """
 
-    def wrap(self, action: str, payload: Tree, call: Call) -> tuple[str, Tree]:
-        ...
+    def wrap(self, action: str, payload: Tree, call: Call) -> tuple[str, Tree]: ...
 
-    def unwrap(self, action: str, answer: Tree, call: Call) -> Tree:
-        ...
+    def unwrap(self, action: str, answer: Tree, call: Call) -> Tree: ...

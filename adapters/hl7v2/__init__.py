@@ -52,6 +52,10 @@ class Hl7v2Adapter:
             self._pool.give(connection)
         return _judged(answer)
 
+    def preview(self, action: str, payload: Tree, call: Call) -> str:
+        """The message, a segment a line."""
+        return self._message(action, payload, call).text.replace("\r", "\n")
+
     async def probe(self, call: Call) -> None:
         """An open connection is life; otherwise one is opened and kept."""
         if not self._pool.alive():

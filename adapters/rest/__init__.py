@@ -136,16 +136,7 @@ class Rest:
 
     async def call(self, action: str, payload: Tree, call: Call) -> Tree:
         """See the module and ``esb.spi.Adapter``."""
-        draft = self._draft(action, payload, call)
-        try:
-            if self._settings.sign is not None:
-                self._settings.sign.sign(draft)
-            body = self._encode_body(draft.body)
-            query = self._encode_query(draft.query)
-        except (EncodeError, ValueError) as error:
-            raise Unavailable(f"the request cannot be written: {error}") from None
-        if body is not None:
-            draft.headers.setdefault("Content-Type", self._content_type())
+        draft, query, body = self._written(action, payload, call)
         answer = await self._carrier.request(
             draft.method,
             f"{self._carrier.origin}{draft.path}" + (f"?{query}" if query else ""),
@@ -155,6 +146,11 @@ class Rest:
             sent=self._shown(draft, body),
         )
         return self._answer(answer, call)
+
+    def preview(self, action: str, payload: Tree, call: Call) -> str:
+        """Request line, body; what a signature adds and the settings' headers are masked."""
+        draft, _, body = self._written(action, payload, call)
+        return self._shown(draft, body).decode(self._settings.charset, "replace")
 
     async def probe(self, call: Call) -> None:
         """Any HTTP answer is life."""
@@ -194,6 +190,20 @@ class Rest:
 
     # request
 
+    def _written(self, action: str, payload: Tree, call: Call) -> tuple[Draft, str, bytes | None]:
+        """The signed draft, its query and its body as they go out."""
+        draft = self._draft(action, payload, call)
+        try:
+            if self._settings.sign is not None:
+                self._settings.sign.sign(draft)
+            body = self._encode_body(draft.body)
+            query = self._encode_query(draft.query)
+        except (EncodeError, ValueError) as error:
+            raise Refused(f"the request cannot be written: {error}", code="invalid") from None
+        if body is not None:
+            draft.headers.setdefault("Content-Type", self._content_type())
+        return draft, query, body
+
     def _draft(self, action: str, payload: Tree, call: Call) -> Draft:
         try:
             parsed = parse(action)
@@ -206,7 +216,7 @@ class Rest:
                 **{k: _text(v) for k, v in (given.get("headers") or {}).items() if v is not None},
             }
         except ValueError as error:
-            raise Unavailable(f"the request cannot be written: {error}") from None
+            raise Refused(f"the request cannot be written: {error}", code="invalid") from None
         if self._settings.key_header:
             headers[self._settings.key_header] = call.key
         query = {k: v for k, v in (given.get("query") or {}).items() if v is not None}

@@ -66,13 +66,7 @@ class Soap:
     async def call(self, action: str, payload: Tree, call: Call) -> Tree:
         """See ``esb.spi.Adapter``."""
         service, carrier = await self._ready(call)
-        try:
-            operation = service.operation(action)
-            text, shown = self._envelope(operation, payload, call)
-        except LookupError as error:
-            raise Unavailable(str(error.args[0])) from None
-        except EncodeError as error:
-            raise Unavailable(f"the request cannot be written: {error}") from None
+        operation, text, shown = self._written(service, action, payload, call)
         answer = await carrier.request(
             "POST",
             service.address,
@@ -82,6 +76,12 @@ class Soap:
             sent=shown.encode(self._codec, "xmlcharrefreplace"),
         )
         return self._read(operation, answer)
+
+    def preview(self, action: str, payload: Tree, call: Call) -> str:
+        """The envelope, without the password."""
+        if self._service is None:
+            raise Unavailable("the WSDL stands at an address, which is read with the first call")
+        return self._written(self._service, action, payload, call)[2]
 
     async def probe(self, call: Call) -> None:
         """Any HTTP answer is life."""
@@ -153,6 +153,16 @@ class Soap:
         elif style != "absent" and not operation.version_12:
             headers["SOAPAction"] = shown
         return headers | self._http_headers
+
+    def _written(self, service: Service, action: str, payload: Tree, call: Call) -> tuple[Operation, str, str]:
+        """The operation, its request, and the same for the journal."""
+        try:
+            operation = service.operation(action)
+            return (operation, *self._envelope(operation, payload, call))
+        except LookupError as error:
+            raise Refused(str(error.args[0]), code="invalid") from None
+        except EncodeError as error:
+            raise Refused(f"the request cannot be written: {error}", code="invalid") from None
 
     def _envelope(self, operation: Operation, payload: Tree, call: Call) -> tuple[str, str]:
         """The request, and the same for the journal without the password."""

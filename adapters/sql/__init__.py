@@ -34,6 +34,7 @@ from esb.spi import (
     Finding,
     Malformed,
     OutcomeUnknown,
+    Refused,
     Tree,
     Unavailable,
 )
@@ -102,6 +103,10 @@ class Sql:
             raise Unavailable("no connection to the database in time") from None
         return self._tree(parsed, answer, call)
 
+    def preview(self, action: str, payload: Tree, call: Call) -> str:
+        """The statement and, as JSON, its bind values."""
+        return self._written(action, payload)[2].decode()
+
     async def probe(self, call: Call) -> None:
         """A connection from the pool, tried out."""
         if self._closed:
@@ -153,7 +158,7 @@ class Sql:
             shown = {name: "(bytes)" if isinstance(value, bytes) else value for name, value in payload.items()}
             return parsed, values, action.strip().encode() + b"\n" + json.encode(shown)
         except (ValueError, EncodeError) as error:
-            raise Unavailable(f"the statement cannot be sent: {error}") from None
+            raise Refused(f"the statement cannot be sent: {error}", code="invalid") from None
 
     async def _connection(self) -> tuple[AsyncConnection, Any]:
         try:

@@ -96,7 +96,7 @@ async def test_path_query_and_headers_are_written_and_encoded() -> None:
 async def test_a_path_value_cannot_leave_its_place(value: Any) -> None:
     async with against() as (adapter, server):
         call = make_call()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Refused):
             await adapter.call("DELETE /locks/{no}", {"path": {"no": value}}, call)
         assert not call.wire.left
         assert not server.seen
@@ -118,7 +118,7 @@ async def test_a_path_value_cannot_leave_its_place(value: Any) -> None:
 async def test_a_payload_that_cannot_be_written_sends_nothing(payload: Any) -> None:
     async with against() as (adapter, server):
         call = make_call()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Refused):
             await adapter.call("POST /locks/{no}", payload, call)
         assert not call.wire.left
         assert not server.seen

@@ -123,7 +123,7 @@ def test_nil_is_written_where_it_is_said() -> None:
 async def test_a_request_that_the_wsdl_does_not_allow_is_not_sent(action: str, payload: Tree, reason: str) -> None:
     async with answering(GOOD) as (adapter, seen):
         call = make_call()
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(Refused) as caught:
             await adapter.call(action, payload, call)
         assert reason in str(caught.value)
         assert not call.wire.left

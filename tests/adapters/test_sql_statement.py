@@ -8,7 +8,7 @@ import pytest
 
 from adapters import sql
 from adapters.sql.statement import Procedure, Statement, parse
-from esb.spi import ConfigError, Unavailable
+from esb.spi import ConfigError, Refused
 from tests.adapters.suite import make_call
 
 
@@ -178,7 +178,7 @@ def test_no_secret_is_shown() -> None:
 async def test_a_call_that_cannot_be_written_sends_nothing(action: str, payload: Any) -> None:
     it = adapter()
     call = make_call()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Refused):
         await it.call(action, payload, call)
     assert not call.wire.left
     await it.close()

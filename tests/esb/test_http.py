@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from esb.http import HttpAnswer, HttpCarrier, HttpSettings
-from esb.spi import Call, ConfigError, Malformed, OutcomeUnknown, Unavailable
+from esb.spi import Call, ConfigError, Malformed, OutcomeUnknown, Refused, Unavailable
 from tests.adapters.suite import Behaviour, Peer, closed_port, make_call, peer, reset
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Its: theirs\r\n\r\nok"
@@ -265,7 +265,7 @@ async def test_a_proxy_of_the_environment_is_ignored(monkeypatch: pytest.MonkeyP
 async def test_another_origin_is_never_contacted(url: str) -> None:
     async with against(answering(OK)) as (carrier, origin, far):
         call = make_call()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Refused):
             await post(carrier, url.format(host=origin.removeprefix("http://")), call)
         assert not call.wire.left
         assert far.connections == 0
@@ -274,7 +274,7 @@ async def test_another_origin_is_never_contacted(url: str) -> None:
 @pytest.mark.parametrize("url", ["/a b", "/a\r\nX: y", "/病人", "/a\x00"])
 async def test_an_address_that_is_not_encoded_is_not_sent(url: str) -> None:
     async with against(answering(OK)) as (carrier, origin, far):
-        with pytest.raises(Unavailable, match="percent-encoded"):
+        with pytest.raises(Refused, match="percent-encoded"):
             await post(carrier, origin + url, make_call())
         assert far.connections == 0
 
@@ -282,7 +282,7 @@ async def test_an_address_that_is_not_encoded_is_not_sent(url: str) -> None:
 @pytest.mark.parametrize(("name", "value"), [("X", "a\r\nEvil: b"), ("X", "a\nb"), ("X", "\x00"), ("X\r\nY", "b")])
 async def test_a_header_with_a_line_break_is_not_sent(name: str, value: str) -> None:
     async with against(answering(OK)) as (carrier, origin, far):
-        with pytest.raises(Unavailable, match="control character"):
+        with pytest.raises(Refused, match="control character"):
             await carrier.request("GET", f"{origin}/", headers={name: value}, body=None, call=make_call())
         assert far.connections == 0
 
