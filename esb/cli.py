@@ -143,7 +143,10 @@ def try_(operation: str, file: Any, key: str, routes: Path | None, as_json: bool
         for error in facts["errors"]:
             click.echo(f"{error['pointer'] or '/'}: {error['en']}", err=True)
     else:
-        click.echo(f"to {facts['endpoint']}: {facts['action']}\n\n{facts['wire']}")
+        click.echo(f"to {facts['endpoint']}: {facts['action']}\n")
+        if facts["enveloped"]:
+            _print_json(facts["payload"])
+        click.echo(facts["wire"])
     sys.exit(1 if facts.get("errors") else 0)
 
 
@@ -174,7 +177,7 @@ def encode(format: str, file: Any, charset: str | None) -> None:
     try:
         sys.stdout.buffer.write(FORMATS[format].encode(tree, charset))
     except EncodeError as error:
-        click.echo(f"{file.name}: {error}", err=True)
+        click.echo(f"{_name(file)}: {error}", err=True)
         sys.exit(1)
 
 
@@ -186,8 +189,12 @@ def _decode_or_exit(format: str, file: Any, charset: str | None = None) -> Any:
         return FORMATS[format].decode(file.read(), charset)
     except DecodeError as error:
         place = f" (byte {error.offset})" if error.offset is not None else ""
-        click.echo(f"{file.name}: {error.reason}{place}", err=True)
+        click.echo(f"{_name(file)}: {error.reason}{place}", err=True)
         sys.exit(1)
+
+
+def _name(file: Any) -> str:
+    return getattr(file, "name", "<stdin>")
 
 
 def _settings(routes: Path | None, **given: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from esb.clock import SystemClock
+from esb.codecs import json
 from esb.errors import AdapterError
 from esb.lint import Plan
 from esb.mapping import MappingError
@@ -65,15 +66,19 @@ def attempt(plan: Plan, operation: str, request: Tree, key: str) -> dict[str, An
         wire = endpoint.preview(action, payload, call)
     except (MappingError, AdapterError) as error:
         return {"errors": [{"pointer": "", "zh": str(error), "en": str(error)}]}
-    return {"endpoint": endpoint.name, "action": action, "payload": payload, "wire": wire}
+    enveloped = bool(plan.routes.endpoints[route.to].envelope)
+    return {"endpoint": endpoint.name, "action": action, "payload": payload, "enveloped": enveloped, "wire": wire}
 
 
-def _fields(schema: Any) -> dict[str, Any]:
+def _fields(schema: Any) -> dict[str, str]:
+    """Every field by its path, with what the contract says of it in one line."""
     required = set(schema.get("required", ()))
-    return {
-        name: {"required": name in required, **{key: part[key] for key in _KEPT if key in part}}
-        for name, part in schema.get("properties", {}).items()
-    }
+    fields: dict[str, str] = {}
+    for name, part in schema.get("properties", {}).items():
+        rules = [f"{key} {part[key]}" for key in _KEPT if key in part]
+        fields[name] = ", ".join(["required" if name in required else "optional", *rules])
+        fields |= {f"{name}.{inner}": rule for inner, rule in _fields(part).items()}
+    return fields
 
 
 def _retried(effect: Effect, retry: int) -> str:
@@ -96,7 +101,8 @@ def _answers(plan: Plan, operation: str) -> dict[str, str]:
 
 
 def _plain(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json")
+    plain: dict[str, Any] = json.decode(model.model_dump_json().encode())
+    return plain
 
 
 def _masked(value: Any) -> Any:
@@ -115,5 +121,5 @@ def _lines(facts: Any, indent: str) -> list[str]:
         elif isinstance(value, list | tuple):
             lines.append(f"{indent}{name}: {', '.join(map(str, value)) or '-'}")
         else:
-            lines.append(f"{indent}{name}: {value if value not in (None, {}, '') else '-'}")
+            lines.append(f"{indent}{name}: {'-' if value in (None, {}, '') and value is not False else value}")
     return lines

@@ -66,6 +66,11 @@ class Settings(AdapterSettings):
     text_charset: str | None = None
 
 
+def _hint(word: str, known: Iterable[str]) -> str:
+    hint = nearest(word, known)
+    return f" ({hint})" if hint else ""
+
+
 def connect(settings: Settings) -> Sql:
     """An adapter for one database; raises ``ConfigError`` for a wrong address or a driver that is not installed."""
     return Sql(settings)
@@ -136,10 +141,10 @@ class Sql:
         if isinstance(parsed, Procedure) and not parsed.listed:
             return
         for name in sorted(parsed.binds - set(fields)):
-            yield f"the action's :{name} is not given by the request {nearest(name, fields)}".rstrip()
+            yield f"the action's :{name} is not given by the request" + _hint(name, fields)
         for name in fields:
             if name not in parsed.binds:
-                yield f"'{name}' is no bind of the action {nearest(name, parsed.binds)}".rstrip()
+                yield f"'{name}' is no bind of the action" + _hint(name, parsed.binds)
 
     # one call
 

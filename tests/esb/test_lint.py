@@ -1,0 +1,175 @@
+"""What lint must find: every mistake between contract, routes, mappings, code tables and adapters, where it is made."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.esb.configured import Configured
+
+LOCK = "registration.lock:   {to: his, timeout: 4s, settle: registration.find}"
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Configured:
+    return Configured(tmp_path)
+
+
+def test_the_demo_hospital_is_sound(demo: Configured) -> None:
+    plan = demo.load()
+    assert set(plan.mappings) == set(plan.routes.routes) == set(plan.contract.operations)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "finding"),
+    [
+        (
+            "routes.yaml",
+            LOCK,
+            "registration.lock: {to: his, timeout: 4s, settle: registration.find, retry: 2}",
+            "'registration.lock' is once and must never be sent again",
+        ),
+        (
+            "routes.yaml",
+            LOCK,
+            "registration.lock: {to: his}",
+            "'registration.lock' is once and has no settle",
+        ),
+        (
+            "routes.yaml",
+            "settle: registration.find",
+            "settle: registration.fnd",
+            "settle operation 'registration.fnd' has no route (did you mean 'registration.find'?)",
+        ),
+        (
+            "routes.yaml",
+            "settle: registration.find",
+            "settle: registration.unlock",
+            "settle operation 'registration.unlock' must be a read; it is idempotent",
+        ),
+        (
+            "routes.yaml",
+            "settle: registration.find",
+            "settle: doctor.search",
+            "'doctor.search' does not answer what 'registration.lock' answers",
+        ),
+        (
+            "routes.yaml",
+            "registration.unlock: {to: his, timeout: 4s",
+            "registration.unlock: {to: his, cache: 5s, timeout: 4s",
+            "only reads are cached; 'registration.unlock' is idempotent",
+        ),
+        (
+            "routes.yaml",
+            "  parking.fee: ",
+            "  parking.fees: ",
+            "operation 'parking.fees' is not in the contract (did you mean 'parking.fee'?)",
+        ),
+        ("routes.yaml", "adapter: soap", "adapter: sap", "adapter 'sap' does not exist (did you mean 'soap'?)"),
+        ("routes.yaml", "version: 2.5.1", "vershun: 2.5.1", "unknown key 'vershun' (did you mean 'version'?)"),
+        (
+            "routes.yaml",
+            "dialect: his_soap",
+            "dialect: his_sope",
+            "mappings/his_sope/schedule.list.yaml' does not exist",
+        ),
+        (
+            "mappings/his_soap/schedule.list.yaml",
+            "DeptCode: $departmentId?",
+            "DeptCode: $departmentid?",
+            "schedule.list.yaml:3:13: '$departmentid' is not in the contract's request (did you mean 'departmentId'?)",
+        ),
+        (
+            "mappings/his_soap/registration.lock.yaml",
+            "$slot.start |",
+            "$slot.strat |",
+            "'$slot.strat' is not in the contract's request (did you mean 'start'?)",
+        ),
+        (
+            "mappings/his_soap/registration.lock.yaml",
+            "      lockId: $Lock.No",
+            "      lockid: $Lock.No",
+            "'lockid' is not in the contract's answer (did you mean 'lockId'?)",
+        ),
+        (
+            "mappings/his_soap/registration.find.yaml",
+            "refused: {code: not_found}",
+            "refused: {code: not_fond}",
+            "refusal 'not_fond' is not in the contract (did you mean 'not_found'?)",
+        ),
+        ("mappings/his_soap/doctor.search.yaml", "| fen", "| fenn", "(did you mean 'fen'?)"),
+        (
+            "mappings/his_soap/doctor.search.yaml",
+            "gender_gbt2261",
+            "gender_gbt2262",
+            "(did you mean 'gender_gbt2261'?)",
+        ),
+        (
+            "mappings/his_soap/doctor.search.yaml",
+            "action: SearchDoctors",
+            "action: SearchDoctor",
+            "did you mean 'SearchDoctors'?",
+        ),
+        (
+            "mappings/his_soap/doctor.search.yaml",
+            "  Keyword: $keyword?",
+            "  Keywrd: $keyword?",
+            "did you mean 'Keyword'?",
+        ),
+        (
+            "mappings/hospital_db/department.list.yaml",
+            "parent: $parentId",
+            "parnt: $parentId",
+            "'parnt' is no bind of the action (did you mean 'parent'?)",
+        ),
+        (
+            "mappings/his_hl7/patient.find.yaml",
+            "  - RCP-1: I",
+            "  - RPC-1: I",
+            "RPC",
+        ),
+        (
+            "mappings/lis_fhir/report.get.yaml",
+            "search DiagnosticReport",
+            "serch DiagnosticReport",
+            "did you mean 'search'?",
+        ),
+        ("mappings/parking_ake/parking.fee.yaml", "  body:\n", "  boddy:\n", "did you mean 'body'?"),
+        (
+            "mappings/parking_ake/parking.fee.yaml",
+            "    unavailable: the car park does not answer its platform\n",
+            "    unknown: the car park does not answer its platform\n",
+            "outcome 'unknown' has no example (add one under examples)",
+        ),
+        (
+            "mappings/parking_ake/parking.fee.yaml",
+            "given: {plate: 京A12345, lotId: P1}",
+            "given: {plate: 京A, lotId: P1}",
+            "example 'two hours to pay': /plate",
+        ),
+        ("schemas/parking.yaml", "x-effect: read", "x-efect: read", "x-effect"),
+        ("schemas/wsdl/his.wsdl", "<wsdl:definitions", "<!DOCTYPE x>\n<wsdl:definitions", "DOCTYPE"),
+    ],
+)
+def test_a_mistake_is_found_and_the_right_word_offered(
+    demo: Configured, file: str, old: str, new: str, finding: str
+) -> None:
+    demo.edit(file, old, new)
+    found = demo.findings()
+    assert any(finding in one for one in found), "\n".join(found)
+
+
+def test_mistakes_in_several_files_are_found_at_once(demo: Configured) -> None:
+    demo.edit("routes.yaml", LOCK, "registration.lock: {to: his}")
+    demo.edit("mappings/his_soap/doctor.search.yaml", "| fen", "| fenn")
+    demo.edit("mappings/his_soap/registration.find.yaml", "refused: {code: not_found}", "refused: {code: no}")
+    files = {finding.split(":")[0] for finding in demo.findings()}
+    assert files == {
+        "routes.yaml",
+        "mappings/his_soap/doctor.search.yaml",
+        "mappings/his_soap/registration.find.yaml",
+    }
+
+
+def test_an_endpoint_that_no_route_uses_is_a_mistake(demo: Configured) -> None:
+    demo.edit("routes.yaml", "  parking.fee:         {to: parking, timeout: 4s, retry: 1}\n", "")
+    assert any("no route leads to endpoint 'parking'" in finding for finding in demo.findings())
