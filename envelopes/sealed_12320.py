@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from pydantic import SecretStr, field_validator
 
 from esb.codecs import DecodeError, EncodeError, xml
-from esb.spi import AdapterSettings, Call, Malformed, Tree, Unavailable
+from esb.spi import AdapterSettings, Call, Malformed, Refused, Tree
 
 
 class Settings(AdapterSettings):
@@ -50,11 +50,11 @@ class Sealed:
         self._cipher = Cipher(algorithms.AES(settings.aes_key.get_secret_value().encode()), modes.ECB())
 
     def wrap(self, action: str, payload: Tree, call: Call) -> tuple[str, Tree]:
-        """Raises ``Unavailable`` for a request that cannot be written."""
+        """Raises ``Refused`` for a request that cannot be written."""
         try:
             sealed = self.seal(xml.encode({} if payload is None else payload, "REQ", cdata=True))
         except EncodeError as error:
-            raise Unavailable(f"the request cannot be written: {error}") from None
+            raise Refused(f"the request cannot be written: {error}", code="invalid") from None
         user = self._settings.user
         sign = self.sign(FUN_CODE=action, REQ_ENCRYPTED=sealed, USER_ID=user)
         root = {"FUN_CODE": action, "USER_ID": user, "SIGN_TYPE": "MD5", "SIGN": sign, "REQ_ENCRYPTED": sealed}

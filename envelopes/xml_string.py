@@ -14,7 +14,7 @@ from xml.sax.saxutils import unescape
 from pydantic import SecretStr, model_validator
 
 from esb.codecs import DecodeError, EncodeError, xml
-from esb.spi import AdapterSettings, Call, Malformed, Tree, Unavailable
+from esb.spi import AdapterSettings, Call, Malformed, Refused, Tree
 
 MAX_ESCAPES: Final = 3
 _QUOTES = {"&quot;": '"', "&apos;": "'", "&#34;": '"', "&#39;": "'"}
@@ -66,7 +66,7 @@ class XmlString:
         self._parameters: Mapping[str, Any] = _revealed(settings.parameters) or {settings.parameter or "": "payload"}
 
     def wrap(self, action: str, payload: Tree, call: Call) -> tuple[str, Tree]:
-        """Raises ``Unavailable`` for a payload that cannot be written; a text is taken as it is."""
+        """Raises ``Refused`` for a payload that cannot be written; a text is taken as it is."""
         settings = self._settings
         words = {
             "payload": self._document(payload),
@@ -101,14 +101,14 @@ class XmlString:
         try:
             return xml.encode(payload, settings.root, cdata=settings.cdata, declaration=settings.declaration)
         except EncodeError as error:
-            raise Unavailable(f"the request cannot be written: {error}") from None
+            raise Refused(f"the request cannot be written: {error}", code="invalid") from None
 
     def _parameter(self, value: Any, words: Mapping[str, str]) -> Tree:
         document = value == "payload" or isinstance(value, Mapping)
         try:
             text = xml.encode(_filled(value, words)) if isinstance(value, Mapping) else _filled(value, words)
         except EncodeError as error:
-            raise Unavailable(f"the request cannot be written: {error}") from None
+            raise Refused(f"the request cannot be written: {error}", code="invalid") from None
         return {"#cdata": text} if document and self._settings.document_in_cdata else text
 
     def _text(self, answer: Tree) -> Tree:

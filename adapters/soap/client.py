@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -16,6 +17,7 @@ from adapters.soap.settings import Settings
 from adapters.soap.wsdl import WsdlError, allowed
 from esb.codecs import EncodeError, xml
 from esb.codecs import charset as charsets
+from esb.codecs.xmltext import escape, escape_attribute
 from esb.codecs.yaml import nearest
 from esb.http import HttpAnswer, HttpCarrier
 from esb.spi import (
@@ -52,16 +54,17 @@ class Soap:
         self._closed = False
         self._loading = asyncio.Lock()
         self._codec = charsets.writer(settings.charset)
-        self._static = _revealed(settings.headers)
+        self._secrets: list[str] = []
+        self._static = self._revealed(settings.headers)
         self._http_headers = {name: value.get_secret_value() for name, value in settings.http_headers.items()}
         if settings.remote:
             if not allowed(str(settings.wsdl), settings.wsdl_hosts):
-                raise _fault(settings, "a WSDL at an address needs its host in 'wsdl_hosts'")
+                raise _fault("a WSDL at an address needs its host in 'wsdl_hosts'")
             return
         try:
             self._take(load(settings))
         except WsdlError as error:
-            raise _fault(settings, f"the WSDL cannot be used: {error}") from None
+            raise _fault(f"the WSDL {Path(settings.wsdl).name} cannot be used: {error}") from None
 
     async def call(self, action: str, payload: Tree, call: Call) -> Tree:
         """See ``esb.spi.Adapter``."""
@@ -180,8 +183,10 @@ class Soap:
         end = f"<soap:Body>{body}</soap:Body></soap:Envelope>"
         if not header and not token:
             return (text := start + end), text
-        texts = [f"{start}<soap:Header>{one}{header}</soap:Header>{end}" for one in (token, shown)]
-        return texts[0], texts[1]
+        text = f"{start}<soap:Header>{token}{header}</soap:Header>{end}"
+        for secret in self._secrets:
+            header = header.replace(secret, "***")
+        return text, f"{start}<soap:Header>{shown}{header}</soap:Header>{end}"
 
     def _header(self, operation: Operation, more: Tree) -> str:
         out: list[str] = []
@@ -194,6 +199,16 @@ class Soap:
                 elif item is not None:
                     out.append(xml.encode(item, name))
         return "".join(out)
+
+    def _revealed(self, tree: Tree) -> Tree:
+        """The headers of the settings; their secrets are kept out of the journal."""
+        if isinstance(tree, Mapping):
+            return {key: self._revealed(value) for key, value in tree.items()}
+        if not isinstance(tree, SecretStr):
+            return tree
+        self._secrets.append(escape_attribute(tree.get_secret_value()))
+        self._secrets.append(escape(tree.get_secret_value()))
+        return tree.get_secret_value()
 
     def _token(self, call: Call) -> tuple[str, str]:
         settings = self._settings
@@ -230,12 +245,6 @@ class Soap:
         return tree[name]
 
 
-def _revealed(tree: Tree) -> Tree:
-    if isinstance(tree, Mapping):
-        return {key: _revealed(value) for key, value in tree.items()}
-    return tree.get_secret_value() if isinstance(tree, SecretStr) else tree
-
-
 def _useless(answer: HttpAnswer, what: str) -> AdapterError:
     reason = f"the system answered HTTP {answer.status}: {what}"
     retry_after = answer.headers.get("Retry-After") or ""
@@ -261,5 +270,5 @@ def _wrong_fields(operation: Operation, fields: Sequence[str]) -> Iterable[str]:
                 yield f"operation '{operation.name}' wants '{name}', which is not sent"
 
 
-def _fault(settings: Settings, message: str) -> ConfigError:
-    return ConfigError([Finding(str(settings.wsdl), 0, 0, message)])
+def _fault(message: str) -> ConfigError:
+    return ConfigError([Finding("settings", 0, 0, message)])

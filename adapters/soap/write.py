@@ -21,7 +21,7 @@ from zeep.xsd.types.collection import ListType
 from adapters.soap.particles import At, Choice, Content, ElementWriter, Particle, Sequence, Wildcard
 from adapters.soap.standard import SOAP11_ENCODING
 from esb.codecs import EncodeError, xml
-from esb.codecs.xmltext import cdata_section, escape, escape_attribute, scalar
+from esb.codecs.xmltext import cdata_section, check_name, escape, escape_attribute, scalar
 from esb.codecs.yaml import nearest
 from esb.spi import Tree
 
@@ -250,7 +250,7 @@ class ComplexContent:
                 name, _, simple = self._attributes[key]
                 parts.append(f' {name}="{escape_attribute(simple.text(value), key)}"')
             elif key[:1] == "@" and (self._any_attribute or key.startswith("@xmlns")):
-                parts.append(f' {key[1:]}="{escape_attribute(scalar(value, key), key)}"')
+                parts.append(f' {check_name(key[1:])}="{escape_attribute(scalar(value, key), key)}"')
             elif not (self.open and key[:1] not in "@#") and not (self._simple is not None and key == "#text"):
                 raise EncodeError(_unknown(key, [*self.names, *self._attributes]))
         for key, (_, required, _) in self._attributes.items():

@@ -40,7 +40,8 @@ class Wsdl:
         self.remarks = remarks
         self.bindings: dict[str, Any] = {
             binding.name.localname: binding
-            for binding in document.bindings.values()
+            for definition in document._definitions.values()
+            for binding in definition.bindings.values()
             if isinstance(binding, SoapBinding)
         }
         self.ports: list[tuple[str, str, Any]] = [

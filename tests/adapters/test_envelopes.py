@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from envelopes import sealed_12320, xml_string
-from esb.spi import Envelope, Malformed, Tree, Unavailable
+from esb.spi import Envelope, Malformed, Refused, Tree
 from tests.adapters.suite import make_call
 
 VECTORS = Path(__file__).parents[3] / "shared" / "specs" / "his-envelopes.vectors.json"
@@ -91,8 +91,9 @@ def test_a_text_goes_as_it_is() -> None:
 
 @pytest.mark.parametrize("payload", [{"a": "1", "b": "2"}, {"A": 1.5}, {"A": "\x00"}, {"a b": "1"}])
 def test_what_cannot_be_written_is_not_sent(payload: Tree) -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(Refused) as caught:
         string(parameter="x").wrap("Op", payload, make_call())
+    assert caught.value.code == "invalid"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import zeep.wsdl
 from lxml import etree
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from zeep import xsd
 from zeep.wsdl.utils import etree_to_string
 
@@ -198,6 +198,20 @@ async def test_the_password_goes_out_and_not_into_the_journal() -> None:
         assert (b"S3CRET&lt;" in seen[0]) == (kind == "text")
         assert b"UsernameToken" in call.wire.sent
         assert b"S3CRET" not in call.wire.sent
+
+
+async def test_a_secret_header_goes_out_and_neither_into_the_journal_nor_the_preview() -> None:
+    headers = {"Ticket": {"Token": SecretStr("T0K<EN")}, "X": {"@key": SecretStr('a"b')}}
+    async with answering(http(envelope("<BookResponse/>")), headers=headers) as (adapter, seen):
+        call = make_call()
+        await adapter.call("Book", BOOK, call)
+        shown = adapter.preview("Book", BOOK, call)
+    assert b"T0K&lt;EN" in seen[0]
+    assert b'key="a&quot;b"' in seen[0]
+    for text in (shown, call.wire.sent.decode()):
+        assert "T0K" not in text
+        assert "a&quot;b" not in text
+        assert "<n1:Slot>" in text
 
 
 # answers
