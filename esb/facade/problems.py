@@ -56,9 +56,19 @@ CATALOGUE: Mapping[str, Entry] = {
         422, "这个幂等键已用于另一个请求", "The key was already used for a different request"
     ),
     "refused": Entry(422, "业务系统拒绝了请求", "The hospital system refused the request"),
+    "invalid": Entry(
+        422,
+        "请求中有业务系统无法接收的内容，没有发出",
+        "The request holds something that the hospital system cannot be sent; nothing was sent",
+    ),
     "rate_limited": Entry(429, "请求过于频繁，请稍后再试", "Too many requests; try again later"),
     "headers_too_large": Entry(431, "请求头过大", "The headers are too large"),
     "internal_error": Entry(500, "系统内部错误", "The bus failed"),
+    "mapping_failed": Entry(
+        500,
+        "总线无法向业务系统表达这个请求，没有发出",
+        "The bus cannot express this request to the hospital system; nothing was sent",
+    ),
     "malformed_answer": Entry(502, "业务系统的应答不符合约定", "The hospital system's answer breaks the contract"),
     "unavailable": Entry(
         503,
@@ -71,6 +81,8 @@ CATALOGUE: Mapping[str, Entry] = {
         "结果未能确认，可用同一个请求再试一次",
         "It is not known whether this happened; the same request may be sent again",
     ),
+    "not_happened": Entry(503, "已核实，操作没有发生，可以重试", "It was settled that this did not happen; try again"),
+    "not_sent": Entry(503, "请求没有发出，可以重试", "The request was not sent; try again"),
     "cancelled": Entry(503, "请求已取消，操作没有发生", "The request was cancelled and nothing happened"),
     "endpoint_busy": Entry(503, "业务系统繁忙，请稍后再试", "The hospital system is busy; try again later"),
     "endpoint_down": Entry(503, "业务系统暂不可用，请稍后再试", "The hospital system is down; try again later"),
