@@ -52,9 +52,10 @@ class SQLite(Database):
         await (raw.commit() if commit else raw.rollback())
 
     async def abandon(self, raw: Any) -> None:
-        """Closing then waits for the thread only until the interrupted statement returns."""
+        """Closed here and waited for: the thread, which ends with the statement, must not outlive the loop."""
         with contextlib.suppress(ValueError):  # it has been closed already
             raw._conn.interrupt()
+        await raw.close()
 
     def judge(self, error: Exception, *, can_commit: bool) -> AdapterError | None:
         if isinstance(error, OverflowError | sqlite3.InterfaceError):
