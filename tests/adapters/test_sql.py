@@ -334,8 +334,11 @@ async def test_a_database_that_is_not_there_is_unavailable(url: str, tmp_path: P
     with pytest.raises(Unavailable):
         await adapter.probe(make_call())
     await adapter.close()
-    while any("_connection_worker" in thread.name for thread in threading.enumerate()):
-        await asyncio.sleep(0.01)  # the driver's thread reports to the loop after a connection that failed
+    await until(_no_driver_threads)  # they report to the loop after a connection that failed
+
+
+async def _no_driver_threads() -> bool:
+    return not any("_connection_worker" in thread.name for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("name", ["no_such_database", "no_such_user"])
