@@ -12,8 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Where the files are, where the bus listens and what it may use.
 
-    Paths are relative to the working directory. ``journal_days`` is how long exchanges are kept; ``body_limit`` and
-    ``answer_limit`` are bytes.
+    Paths are relative to the working directory. ``journal_days`` is how long exchanges are kept; ``body_limit`` is in
+    bytes.
     """
 
     model_config = SettingsConfigDict(env_prefix="ESB_", frozen=True, extra="ignore")
@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535)
     body_limit: int = Field(256 * 1024, ge=1024)
     in_flight: int = Field(2000, ge=1)
-    journal_days: int = Field(180, ge=1)
+    journal_days: int = Field(180, ge=1, le=36_500)
     adapters: str = "adapters"
     envelopes: str = "envelopes"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -22,6 +22,7 @@ from esb.facade.request import CLOSE, ClientGone, Head, Limits, Receive, Scope, 
 from esb.facade.routing import Router, Target
 from esb.facade.running import Running
 from esb.observe import get_logger
+from esb.store import StoreError
 
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
@@ -142,7 +143,10 @@ class Facade:
         errors = operation.check_request(tree)
         if errors:
             raise Problem("invalid_request", errors=errors)
-        result = await self._pipeline.find(tree["exchangeId"], principal)
+        try:
+            result = await self._pipeline.find(tree["exchangeId"], principal)
+        except StoreError:
+            raise Problem("store_unavailable") from None
         if result is None:
             raise Problem("not_found")
         return Answer(200, JSON, json.encode(state_tree(result, self._refusals)))

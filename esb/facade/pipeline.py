@@ -27,7 +27,10 @@ class Pipeline(Protocol):
         """Carry it out."""
 
     async def find(self, exchange_id: str, principal: str | None = None) -> Result | None:
-        """What became of an exchange of ``principal``; ``accepted`` or ``unknown`` until that is certain."""
+        """What became of an exchange of ``principal``; ``accepted`` or ``unknown`` until that is certain.
+
+        Raises ``StoreError`` when the journal cannot be read.
+        """
 
     async def probe(self) -> dict[str, str | None]:
         """Endpoint -> None, or why it is down."""

@@ -129,7 +129,8 @@ class Pipeline:
     async def find(self, exchange_id: str, principal: str | None = None) -> Result | None:
         """What the journal knows of an exchange; None when it knows nothing, or it is not ``principal``'s.
 
-        An exchange that was given another's answer (cache, repeated key) has that one's.
+        An exchange that was given another's answer (cache, repeated key) has that one's. Raises ``StoreError`` when
+        the journal cannot be read.
         """
         row = await self._store.find(exchange_id)
         if row is None or (principal is not None and row.principal != principal):
@@ -190,12 +191,12 @@ class Pipeline:
     async def _durable(self, record: Record) -> Result:
         try:
             earlier = await self._journal.open(record)
+            if earlier:
+                return await self._repeated(record, earlier)
         except StoreError as error:
             return self._journal.end(
                 record, Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
             )
-        if earlier:
-            return await self._repeated(record, earlier)
         is_read = record.exchange.effect is Effect.READ
         ending = await self._asking.ask(record, None if is_read else lambda: self._store.sent(record.exchange.id))
         if endings.in_doubt(record, ending):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
 
 from esb.errors import ConfigError, Finding
 
@@ -15,12 +16,15 @@ _BUSY_MS = 2000
 
 
 def prepare(url: str) -> None:
-    """Make folder and file, readable by nobody else; raises ``ConfigError`` for a SQLite store without a file."""
-    where = sa.make_url(url)
-    if where.get_backend_name() != "sqlite":
-        return
+    """Make folder and file, readable by nobody else; raises ``ConfigError`` for all that is no SQLite file."""
+    try:
+        where = sa.make_url(url)
+    except ArgumentError:
+        raise _no_file("the address of the store cannot be read") from None
+    if where.get_backend_name() != "sqlite":  # nothing would keep a second process off it: see Lock
+        raise _no_file(f"the store is a SQLite file, not {where.get_backend_name()}")
     if where.database in (None, "", ":memory:"):
-        raise ConfigError([Finding(url, 0, 0, "the store must be a file", "for example sqlite:///var/esb.db")])
+        raise _no_file("the store must be a file")
     file = Path(str(where.database))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -29,10 +33,13 @@ def prepare(url: str) -> None:
         raise ConfigError([Finding(str(file), 0, 0, f"the store cannot be opened: {error.strerror}")]) from None
 
 
+def _no_file(message: str) -> ConfigError:
+    return ConfigError([Finding("ESB_STORE", 0, 0, message, "for example sqlite:///var/esb.db")])
+
+
 def tune(engine: sa.Engine) -> None:
     """WAL with a sync at each commit; readers never wait for the writer."""
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _pragmas)
+    sa.event.listen(engine, "connect", _pragmas)
 
 
 def _pragmas(connection: Any, _: Any) -> None:
@@ -44,12 +51,10 @@ class Lock:
     """One process at a time on a SQLite file: a second would take the first one's work for left behind by a crash."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        self._file = f"{engine.url.database}.lock" if engine.dialect.name == "sqlite" else ""
+        self._file = f"{engine.url.database}.lock"
         self._held: int | None = None
 
     def take(self) -> None:
-        if not self._file:
-            return
         held = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

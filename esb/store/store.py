@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from esb.errors import ConfigError, Finding
 from esb.observe import Metrics
 from esb.store import tables
 from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
 from esb.store.files import Lock, prepare, tune
-from esb.store.tables import OPEN, SCHEMA_VERSION, Row, State, exchange, idempotency
+from esb.store.tables import OPEN, SCHEMA_VERSION, Row, State, StoreError, exchange, idempotency
 from esb.store.writer import Writer, unpack
 
 _T = TypeVar("_T")
@@ -52,6 +53,9 @@ class Store:
         self._lock.take()
         try:
             await self._read(self._check)
+        except StoreError as error:
+            self._lock.free()
+            raise ConfigError([Finding(str(self.engine.url.database), 0, 0, f"is no usable store: {error}")]) from None
         except ConfigError:
             self._lock.free()
             raise
@@ -102,7 +106,10 @@ class Store:
             with self.engine.begin() as connection:
                 return work(connection)
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        except DBAPIError as error:
+            raise StoreError(str(error.orig)) from None
 
     def _check(self, connection: sa.Connection) -> None:
         if not sa.inspect(connection).has_table("schema_version"):
@@ -142,5 +149,5 @@ def _prune(connection: sa.Connection, bound: str, chunk: int) -> int:
 
 def _first_id(moment: datetime) -> str:
     """The least id (``clock.Ids``) that could have been made at ``moment``."""
-    stamp = int(moment.timestamp() * 1000)
+    stamp = max(0, int(moment.timestamp() * 1000))
     return "".join([_CROCKFORD[(stamp >> shift) & 31] for shift in range(45, -1, -5)])

@@ -79,7 +79,7 @@ def _columns() -> list[sa.Column[Any]]:
 
 exchange = sa.Table("exchange", metadata, *_columns())
 _is_open = exchange.c.state.in_([str(state) for state in OPEN])
-sa.Index("exchange_open", exchange.c.id, sqlite_where=_is_open, postgresql_where=_is_open)
+sa.Index("exchange_open", exchange.c.id, sqlite_where=_is_open)
 
 idempotency = sa.Table(
     "idempotency",
@@ -88,7 +88,7 @@ idempotency = sa.Table(
     sa.Column("principal", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("fingerprint", sa.LargeBinary, nullable=False),
-    sa.Column("exchange", sa.Text, nullable=False),
+    sa.Column("exchange", sa.Text, nullable=False, index=True),
     sa.Column("again", sa.Boolean, nullable=False),
 )
 

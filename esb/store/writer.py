@@ -118,8 +118,9 @@ class Writer:
             done = self._transact(batch)
         except Exception as error:
             if len(batch) > 1 and _is_of_one(error):
-                for one in batch:
-                    self._commit([one])
+                half = len(batch) // 2
+                self._commit(batch[:half])
+                self._commit(batch[half:])
             else:
                 self._failed(batch, error)
             return

@@ -12,6 +12,7 @@ from esb.contract import Contract
 from esb.errors import Outcome
 from esb.facade import Facade
 from esb.model import Exchange, Result
+from esb.store import StoreError
 from tests.esb.facade.doubles import LOCK, ExamplePipeline, served
 from tests.esb.facade.test_requests import KEY, problem
 
@@ -29,6 +30,17 @@ async def test_bytes_that_are_ready_go_out_as_they_are(http: aiohttp.ClientSessi
     async with http.get("/v1/doctors") as answer:
         assert await answer.read() == b'{"items": [ ]}'
         assert answer.headers["idempotency-replayed"] == "true"
+
+
+async def test_while_the_journal_cannot_be_read_nothing_is_said_of_an_exchange(
+    http: aiohttp.ClientSession, pipeline: ExamplePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise StoreError("disk I/O error")
+
+    monkeypatch.setattr(pipeline, "find", broken)
+    async with http.get("/v1/exchanges/EX7") as answer:
+        await problem(answer, 503, "store_unavailable")
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ACCEPTED, Outcome.UNKNOWN])

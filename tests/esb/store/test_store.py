@@ -211,6 +211,35 @@ async def test_pruning_deletes_what_is_old_and_over_in_small_steps(store: Store)
     assert await store.open(claim()) is None
 
 
+async def test_to_keep_longer_than_there_is_time_deletes_nothing(store: Store) -> None:
+    one = row()
+    store.write(one)
+    await until(lambda: store.find(one.id))
+    assert await store.prune(CLOCK.now() - timedelta(days=36_500)) == 0
+    assert await store.find(one.id) == one
+
+
+async def test_the_keys_of_what_is_pruned_are_found_by_an_index(store: Store) -> None:
+    with sqlite3.connect(str(store.engine.url.database)) as connection:
+        plan = connection.execute("explain query plan delete from idempotency where exchange in ('a', 'b')").fetchall()
+    connection.close()
+    assert "USING INDEX" in str(plan)
+
+
+async def test_one_bad_work_among_many_costs_few_commits(store: Store) -> None:
+    same = row()
+    store.write(same)
+    await until(lambda: store.find(same.id))
+    store._writer._linger_s = 0.2
+    others = [row() for _ in range(500)]
+    for one in (*others[:250], same, *others[250:]):
+        store.write(one)
+    for one in others:
+        assert await until(lambda one=one: store.find(one.id))
+    written = _sample(store, "journal_batch_size_count")
+    assert written < 30
+
+
 async def test_the_file_is_private_and_survives_power_loss(store: Store) -> None:
     assert stat.S_IMODE(os.stat(str(store.engine.url.database)).st_mode) == 0o600
     with store.engine.connect() as connection:
@@ -232,10 +261,21 @@ async def test_a_store_of_another_release_is_refused(tmp_path: Path) -> None:
     await store.close()
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
-def test_a_store_in_memory_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="must be a file"):
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://u:p@127.0.0.1/esb", "nonsense"])
+def test_a_store_that_is_no_file_of_ours_alone_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="ESB_STORE") as refused:
         Store(url, Metrics())
+    assert ":p@" not in str(refused.value)
+
+
+async def test_a_file_that_is_no_database_is_a_finding_and_reading_a_broken_one_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "esb.db").write_text("a letter, not a database" * 100)
+    store = Store(f"sqlite:///{tmp_path}/esb.db", Metrics())
+    with pytest.raises(ConfigError, match="esb.db: is no usable store: file is not a database"):
+        await store.start()
+    with pytest.raises(StoreError, match="not a database"):
+        await store.find("EX1")
+    await store.close()
 
 
 def test_a_store_that_cannot_be_made_is_a_finding(tmp_path: Path) -> None:
