@@ -198,10 +198,17 @@ def _name(file: Any) -> str:
 
 
 def _settings(routes: Path | None, **given: Any) -> Any:
+    from pydantic import ValidationError
+
     from esb.config.settings import Settings
+    from esb.errors import Finding
 
     chosen = {name: value for name, value in {"routes": routes, **given}.items() if value is not None}
-    return Settings(**chosen)
+    try:
+        return Settings(**chosen)
+    except ValidationError as error:
+        found = ((f"ESB_{str(one['loc'][0]).upper()}", one["msg"]) for one in error.errors())
+        raise ConfigError(Finding(name, 0, 0, text) for name, text in found) from None
 
 
 def _plan(routes: Path | None) -> Any:

@@ -34,7 +34,8 @@ _log = get_logger()
 class Endpoint:
     """One configured system. ``call`` sends one message within the system's limits; ``site`` is what mappings see.
 
-    Safe for many calls at once on one event loop. ``decode`` is the adapter module's reading of an example's text.
+    Safe for many calls at once on one event loop. ``decode`` is the adapter module's reading of an example's text,
+    ``settings`` are the adapter's as it reads them: what it takes for a secret prints as stars.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Endpoint:
         metrics: Metrics,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         decode: Callable[[str], Tree] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
-        self.dialect = config.dialect
         self.site = config.site
+        self.settings = settings or {}
         self._adapter = adapter
         self._envelopes = tuple(envelopes)
         self._clock = clock
@@ -214,8 +216,18 @@ def load_endpoint(
     ]
     if loader.findings:
         raise ConfigError(loader.findings)
-    decode = getattr(loader.modules[0], "decode", None)
-    return Endpoint(name, config, adapter, layers, clock=clock, metrics=metrics, sleep=sleep, decode=decode)
+    module = loader.modules[0]
+    return Endpoint(
+        name,
+        config,
+        adapter,
+        layers,
+        clock=clock,
+        metrics=metrics,
+        sleep=sleep,
+        decode=getattr(module, "decode", None),
+        settings=module.Settings.model_validate(config.settings).model_dump(exclude_unset=True),
+    )
 
 
 class _Loader:

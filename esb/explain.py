@@ -33,7 +33,7 @@ def explanation(plan: Plan, operation: str) -> dict[str, Any]:
             "name": route.to,
             "adapter": config.adapter,
             "envelope": [name for name, _ in config.envelope],
-            "settings": {name: _masked(value) for name, value in config.settings.items()},
+            "settings": {name: _masked(value) for name, value in plan.endpoints[route.to].settings.items()},
             "limits": _plain(config.limits),
         },
         "mapping": {
@@ -56,6 +56,7 @@ def attempt(plan: Plan, operation: str, request: Tree, key: str) -> dict[str, An
     """What would be sent for ``request``: ``action``, ``payload`` and ``wire``, or ``errors`` with their places."""
     contract, route = plan.contract.operations[operation], plan.routes.routes[operation]
     endpoint, clock = plan.endpoints[route.to], SystemClock()
+    request = contract.typed(request)
     wrong = contract.check_request(request)
     if wrong:
         return {"errors": [{"pointer": each.pointer, "zh": each.zh, "en": each.en} for each in wrong]}

@@ -154,3 +154,20 @@ def test_the_module_runs_as_a_program() -> None:
         [sys.executable, "-m", "esb.cli", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.startswith("esb, version ")
+
+
+def test_a_setting_that_cannot_be_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESB_PORT", "many")
+    found = esb("lint", "--json")
+    assert (found.exit_code, json.loads(found.output)["findings"][0]["file"]) == (2, "ESB_PORT")
+
+
+def test_explain_shows_no_secret_that_came_by_another_way_than_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSPITAL_DB", "postgresql://reader:canary77@127.0.0.1/lis")
+    shown = esb("explain", "department.list").output
+    assert "url: ***" in shown
+    assert "canary77" not in shown
+
+
+def test_try_takes_a_whole_number_as_the_facade_does() -> None:
+    assert esb("try", "registration.lock", "-", given=json.dumps(LOCK).replace("2500", "2500.0")).exit_code == 0
