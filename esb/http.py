@@ -46,12 +46,14 @@ __all__ = ["HttpAnswer", "HttpCarrier", "HttpSettings"]
 class HttpSettings(AdapterSettings):
     """What every adapter over HTTP can be told about its connections.
 
+    ``connections`` is 0 for as many as the endpoint's ``concurrency`` lets through: its queue is fair, while one that
+    waits for a connection behind a smaller number may be overtaken until its deadline.
     ``keepalive_s`` is below the 5 s after which the impatient web servers close an idle connection, so that a request
     rarely meets a closing one. ``ca`` is a PEM file or folder trusted beside the machine's authorities;
     ``client_cert`` and ``client_key`` are PEM files.
     """
 
-    connections: int = Field(default=20, ge=1, le=1000)
+    connections: int = Field(default=0, ge=0, le=1000)
     connect_timeout_s: float = Field(default=2.0, gt=0, le=60)
     keepalive_s: float = Field(default=4.0, ge=0, le=300)
     max_answer_bytes: int = Field(default=8 * 1024 * 1024, ge=1)

@@ -1,4 +1,4 @@
-"""Schemathesis against a running facade, as the lead's journeys and our own tests use it."""
+"""Schemathesis against a running facade, for the facade's own tests and for the journeys."""
 
 from __future__ import annotations
 
