@@ -27,6 +27,7 @@ from esb.policies.ratelimit import RateLimit
 from esb.spi import Adapter, Call, Envelope
 
 _GRACE_S = 0.1
+_CLOSE_S = 5.0
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _log = get_logger()
 
@@ -58,6 +59,7 @@ class Endpoint:
         self._envelopes = tuple(envelopes)
         self._clock = clock
         self._decode = decode
+        self._looking: asyncio.Task[None] | None = None
         self._limit(config.limits, metrics, sleep)
         outcomes = ("done", "refused", "unavailable", "unknown", "malformed", "limited", "cancelled")
         self._counts = {one: metrics.endpoint_calls.labels(name, one) for one in outcomes}
@@ -100,12 +102,23 @@ class Endpoint:
                 answer = envelope.unwrap(inner, answer, call)
         except AdapterError as error:
             self._counts["limited" if isinstance(error, Limited) else error.outcome].inc()
+            self._look()
             raise
         except asyncio.CancelledError:
             self._counts["cancelled"].inc()
             raise
         self._counts["done"].inc()
         return answer
+
+    def _look(self) -> None:
+        """An effect never tries whether the system is back, and a system may have no reads: look for a sign of life."""
+        ticket = self._breaker.due()
+        if ticket is not None and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.get_running_loop().create_task(self._decide(ticket))
+
+    async def _decide(self, ticket: int) -> None:
+        verdict = self._breaker.succeeded if await self.probe() is None else self._breaker.failed
+        verdict(ticket)
 
     def _wrap(self, action: str, payload: Tree, call: Call) -> tuple[str, Tree, list[str]]:
         actions = []
@@ -172,11 +185,20 @@ class Endpoint:
             return error.reason
         except TimeoutError:
             return "no sign of life in time"
+        except Exception as error:
+            _log.error("adapter_failed", endpoint=self.name, exc_info=error)
+            return f"the adapter raised {type(error).__name__}"
         return None
 
     async def close(self) -> None:
-        """Free the adapter's connections."""
-        await self._adapter.close()
+        """Free the adapter's connections; an adapter that cannot is logged and left behind."""
+        if self._looking:
+            self._looking.cancel()
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._adapter.close()
+        except Exception as error:
+            _log.error("adapter_failed", endpoint=self.name, exc_info=error)
 
     def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
         """Lint: what the adapter finds wrong with a mapping's action and the top names of its request."""

@@ -24,8 +24,9 @@ class CircuitBreaker:
     """Opens when, within ``window_s`` seconds, at least ``failures`` calls failed, and at least half of all calls did.
 
     Open: every call is refused for ``open_s`` seconds. Then half-open: one read is let through and decides; nothing
-    that changes the system is ever used to try. ``enter`` before a call gives a ticket for exactly one of
-    ``succeeded``, ``failed`` and ``abandoned`` (no verdict: cancelled); a ticket from before the last change is void.
+    that changes the system is ever used to try. Where no read comes by, ``due`` tells when to look for a sign of life.
+    ``enter`` before a call gives a ticket for exactly one of ``succeeded``, ``failed`` and ``abandoned`` (no verdict:
+    cancelled); a ticket from before the last change is void.
     """
 
     def __init__(
@@ -63,6 +64,11 @@ class CircuitBreaker:
             self._trying = True
             self._become(State.HALF_OPEN)
         return self._ticket
+
+    def due(self) -> int | None:
+        """The ticket for the verdict of a sign of life, when it is time for one and no read is deciding already."""
+        waits = self._trying or self._until > self._clock.monotonic()
+        return None if self.state is State.CLOSED or waits else self._ticket
 
     def succeeded(self, ticket: int) -> None:
         """The system answered, whatever it said."""

@@ -102,6 +102,40 @@ async def test_after_the_breaker_only_a_read_tries_whether_the_system_is_back() 
     assert await made.ask(Effect.ONCE) == "answer"
 
 
+async def test_a_system_without_reads_is_found_back_by_a_sign_of_life() -> None:
+    made = Made(breaker={"failures": 1, "open_s": 10.0})
+    made.his.does("A", Unavailable("refused"), "answer")
+    made.his.closed = True
+    with pytest.raises(Unavailable):
+        await made.ask(Effect.ONCE)
+
+    async def turned_away() -> None:
+        with pytest.raises(Limited):
+            await made.ask(Effect.ONCE)
+        await asyncio.sleep(0)
+
+    made.clock.at += 10
+    await turned_away()  # it looks, and there is no sign
+    made.his.closed = False
+    made.clock.at += 9
+    await turned_away()  # not yet time to look again
+    made.clock.at += 1
+    await turned_away()
+    assert await made.ask(Effect.ONCE) == "answer"
+    assert made.his.count("A") == 2
+
+
+async def test_an_adapter_that_fails_to_probe_or_close_is_a_reason_and_no_crash() -> None:
+    made = Made()
+
+    async def broken(*_: object) -> None:
+        raise KeyError("secret text")
+
+    made.his.probe = made.his.close = broken  # type: ignore[method-assign]
+    assert await made.endpoint.probe() == "the adapter raised KeyError"
+    await made.endpoint.close()
+
+
 async def test_a_cancelled_try_leaves_the_decision_to_the_next_read() -> None:
     made = Made(breaker={"failures": 1, "open_s": 10.0})
     gate = Gate("late")
