@@ -36,7 +36,7 @@ class Asking:
         except MappingError as error:
             return Ending(Outcome.MALFORMED, "mapping_failed", reason=str(error))
         except AdapterError as error:
-            return endings.of_error(error)
+            return endings.after_silence(record, endings.of_error(error))
         except StoreError as error:
             return Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
         except Exception as error:
@@ -51,7 +51,11 @@ class Asking:
         self._mark(record, "map")
 
         async def attempt() -> Ending:
-            return await self._attempt(record, action, payload, context, before)
+            try:
+                return await self._attempt(record, action, payload, context, before)
+            except OutcomeUnknown:
+                record.silent = True
+                raise
 
         return await self._retry.run(attempt, lane.retries, exchange.deadline)
 

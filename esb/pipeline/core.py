@@ -181,7 +181,8 @@ class Pipeline:
             async with asyncio.timeout(record.exchange.deadline - self._clock.monotonic() + _GRACE_S):
                 result = await cache.get(record.request(), fetch)
         except TimeoutError:
-            return self._journal.end(record, Ending(Outcome.UNAVAILABLE, "no_answer", retry_after=1.0))
+            late = Ending(Outcome.UNAVAILABLE, "no_answer", retry_after=1.0)
+            return late.result(record.exchange.id) if leads else self._journal.end(record, late)
         except asyncio.CancelledError:
             if not leads:
                 self._journal.cancelled(record)

@@ -77,6 +77,13 @@ def of_error(error: AdapterError) -> Ending:
     return Ending(error.outcome, code, reason=error.reason, raw=raw)
 
 
+def after_silence(record: Record, ending: Ending) -> Ending:
+    """That the last attempt did nothing says nothing of an earlier one that was not answered."""
+    if ending.outcome is Outcome.UNAVAILABLE and record.silent and record.exchange.effect is not Effect.READ:
+        return Ending(Outcome.UNKNOWN, "no_answer", reason=ending.reason, raw=ending.raw)
+    return ending
+
+
 def _refused(error: Refused, raw: bytes) -> Ending:
     """A protocol's own no. Its code is passed on when it can be one of ours; ``details`` always has it as it was."""
     code = error.code.replace("-", "_").lower()

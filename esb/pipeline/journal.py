@@ -25,13 +25,14 @@ class Journal:
         self._clock = clock
         self._sleep = sleep
         self._log = get_logger().bind()  # bound once: the module's proxy would bind anew for every line
-        self._late: set[asyncio.Task[None]] = set()
+        self._late: dict[str, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
         """Give up what could not be written; the next start finds it unfinished."""
-        for task in self._late:
+        late = list(self._late.values())
+        for task in late:
             task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def open(self, record: Record) -> Earlier | None:
         """Take the key and make the row durable, or say who has the key."""
@@ -61,22 +62,27 @@ class Journal:
         return self._tell(record, endings.told(record.exchange.effect, ending))
 
     async def settle(self, row: Row, fate: Fate) -> None:
-        """Make an end durable. What happened has happened: when the store fails, tell it and go on trying."""
+        """Make an end durable. What happened has happened: when the store fails, tell it and go on trying.
+
+        A later end of the same exchange replaces one that is still to be written.
+        """
+        if earlier := self._late.pop(row.id, None):
+            earlier.cancel()
         try:
             await self._store.finish(row, fate)
         except StoreError as error:
             self._log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
-            task = asyncio.get_running_loop().create_task(self._until_written(row, fate))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            self._late[row.id] = asyncio.get_running_loop().create_task(self._until_written(row, fate))
 
     async def _until_written(self, row: Row, fate: Fate) -> None:
         while True:
             await self._sleep(_TRY_AGAIN_S)
             try:
-                return await self._store.finish(row, fate)
+                await self._store.finish(row, fate)
             except StoreError:
                 continue
+            del self._late[row.id]
+            return
 
     def row(self, record: Record, ending: Ending) -> Row:
         """The row of an ending."""

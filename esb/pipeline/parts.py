@@ -91,9 +91,12 @@ class Ending:
 
 
 class Record:
-    """What the journal will say about one exchange; written to as it goes."""
+    """What the journal will say about one exchange; written to as it goes.
 
-    __slots__ = ("attempts", "canonical", "cause", "exchange", "lane", "left", "marks", "started", "wire")
+    ``left``: bytes of an earlier attempt may have left. ``silent``: some attempt ended without an answer that decides.
+    """
+
+    __slots__ = ("attempts", "canonical", "cause", "exchange", "lane", "left", "marks", "silent", "started", "wire")
 
     def __init__(self, exchange: Exchange, lane: Lane, started: float, cause: str = "") -> None:
         self.exchange = exchange
@@ -103,6 +106,7 @@ class Record:
         self.canonical = b""
         self.attempts = 0
         self.left = False
+        self.silent = False
         self.wire: Wire | None = None
         self.marks: list[tuple[str, float]] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 import orjson
 
@@ -28,7 +28,7 @@ _log = get_logger()
 class Settler:
     """Asks about unknown exchanges: at once if there is time, then at the route's intervals, then every minute
 
-    A system that does not know the exchange is believed from the last of the route's intervals on: before that it may
+    An answer about another order or slot than the one in doubt decides nothing. A system that does not know the exchange is believed from the last of the route's intervals on: before that it may
     still be working on it.
     """
 
@@ -117,6 +117,9 @@ class Settler:
             self._journal.cancelled(record)
             raise
         self._journal.end(record, ending)
+        if ending.outcome is Outcome.DONE and (name := _contradiction(request, ending.body)):
+            _log.error("settle_answer_contradicts", exchange=row.id, operation=row.operation, field=name)
+            return None
         return _decision(ending, lane, last=last)
 
     def _question(self, row: Row, lane: Lane, request: Mapping[str, object], deadline: float | None) -> Record:
@@ -153,6 +156,24 @@ class Settler:
         _log.info(
             "exchange_settled", exchange=row.id, operation=row.operation, outcome=ending.outcome.value, code=ending.code
         )
+
+
+def _contradiction(request: Mapping[str, object], body: object) -> str:
+    """The first id or number of the answer that the request has under the same name, at any depth, with another value.
+
+    An order number may hold another slot than the one that was asked for: that it is held says nothing about this one.
+    """
+    asked = dict(_scalars(request))
+    found = body.items() if isinstance(body, Mapping) else ()
+    return next((name for name, value in found if name[-2:] in ("Id", "No") and asked.get(name, value) != value), "")
+
+
+def _scalars(tree: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value)
+        else:
+            yield name, value
 
 
 def _decision(ending: Ending, lane: Lane, *, last: bool) -> Ending | None:

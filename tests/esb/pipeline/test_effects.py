@@ -314,3 +314,43 @@ async def test_an_end_that_could_not_be_written_is_told_and_written_later(tmp_pa
         result = await bus.lock()
         row = await bus.until(result.exchange, "done")
     assert (result.outcome, row.answer) == (Outcome.DONE, result.encoded)
+
+
+@pytest.mark.parametrize("last", [Unavailable("refused"), {"Code": "3"}])
+async def test_an_idempotent_that_was_sent_once_is_not_said_to_have_done_nothing(tmp_path: Path, last: object) -> None:
+    async with running(tmp_path, routes={"slot.free": {"retry": 1}}) as bus:
+        bus.his.does("Free", silence(), last)
+        result = await bus.ask("slot.free", ORDER, "K1")
+        row = await bus.row(result.exchange)
+        other = await bus.ask("slot.free", {"orderNo": "R2"}, "K1")
+    assert (result.outcome, result.code, row.state) == (Outcome.UNAVAILABLE, "outcome_unknown", "unknown")
+    assert other.code == "idempotency_conflict"
+
+
+async def test_an_end_that_is_written_late_does_not_replace_what_was_settled_meanwhile(tmp_path: Path) -> None:
+    async with running(tmp_path) as bus:
+        forbidden: list[bool] = []
+        gate = Gate(GOOD_LOCK)
+        late = asyncio.Event()
+
+        async def silent_while_the_disk_fails(action: str, payload: Tree, call: Call) -> Tree:
+            _forbid_writes(bus, forbidden)
+            raise silence()
+
+        async def sleep(seconds: float) -> None:
+            await late.wait()
+
+        bus.pipeline._journal._sleep = sleep
+        bus.his.does("Lock", silent_while_the_disk_fails)
+        bus.his.does("Find", {"Code": "3"}, gate)
+        first = await bus.lock()
+        await gate.entered.wait()
+        forbidden.clear()
+        bus.store.engine.dispose()
+        gate.open.set()
+        await bus.until(first.exchange, "done")
+        late.set()
+        await until(lambda: asyncio.sleep(0, not bus.pipeline._journal._late))
+        await bus.store._writer.do(lambda connection: None)
+        again = await bus.lock()
+    assert (first.outcome, again.outcome, again.replayed) == (Outcome.UNKNOWN, Outcome.DONE, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from esb.clock import SystemClock
 from esb.errors import Malformed, Outcome, Refused, Unavailable
+from esb.model import Tree
+from esb.spi import Call
 from tests.esb.kit import GOOD_LIST, Gate, hang, running, silence
 
 ASK = {"doctorId": "D1"}
@@ -257,3 +260,22 @@ async def test_probe_names_each_endpoint(tmp_path: Path) -> None:
         assert await bus.pipeline.probe() == {"his": None}
         bus.his.closed = True
         assert await bus.pipeline.probe() == {"his": "closed"}
+
+
+async def test_a_cached_read_that_overruns_its_deadline_has_one_row(tmp_path: Path) -> None:
+    over = asyncio.Event()
+
+    async def stubborn(action: str, payload: Tree, call: Call) -> Tree:
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await over.wait()
+        return GOOD_LIST
+
+    async with running(tmp_path, routes={"slot.list": {"cache": "5s", "timeout": "10ms"}}) as bus:
+        bus.his.does("List", stubborn)
+        result = await bus.ask("slot.list", {"doctorId": "D1"})
+        over.set()
+        await bus.row(result.exchange)
+        await bus.store._writer.do(lambda connection: None)
+    assert (result.outcome, result.code) == (Outcome.UNAVAILABLE, "no_answer")
+    assert bus.value("journal_lost_total") == 0
