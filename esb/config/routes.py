@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from esb.codecs.yaml import Document, PathTuple, load, nearest
 from esb.config.findings import findings
-from esb.config.values import Breaker, Duration, Model, Outside, Rate
+from esb.config.values import Breaker, Count, Duration, Model, Outside, Rate
 from esb.errors import ConfigError, Finding
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -21,8 +21,8 @@ _SECTIONS = "sections: endpoints, routes"
 class Limits(Model):
     """What one system can bear; shared by all routes to it."""
 
-    concurrency: int = Field(20, ge=1, le=10_000)
-    queue: int = Field(100, ge=0, le=100_000)
+    concurrency: Count = Field(20, ge=1, le=10_000)
+    queue: Count = Field(100, ge=0, le=100_000)
     rate: Rate | None = None
     breaker: Breaker = Breaker()
 
@@ -30,8 +30,8 @@ class Limits(Model):
 class EndpointConfig(Model):
     """One configured system. ``settings`` belong to the adapter; ``site`` is what mappings read as ``$site``."""
 
-    adapter: str = Field(pattern=r"[a-z][a-z0-9_]*")
-    dialect: str = Field(pattern=r"[a-z][a-z0-9_]*")
+    adapter: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    dialect: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     settings: dict[str, Any] = {}
     envelope: tuple[tuple[str, dict[str, Any]], ...] = ()
     limits: Limits = Limits()
@@ -62,7 +62,7 @@ class RouteConfig(Model):
 
     to: str
     timeout_s: Duration = Field(8.0, alias="timeout", gt=0, le=600)
-    retry: int = Field(0, ge=0, le=10)
+    retry: Count = Field(0, ge=0, le=10)
     cache_s: Duration = Field(0.0, alias="cache", ge=0, le=86_400)
     settle: str | None = None
     settle_after_s: tuple[Duration, ...] = Field((0.5, 1.0, 2.0, 5.0, 10.0, 30.0), alias="settle_after", min_length=1)

@@ -40,6 +40,15 @@ def seconds(value: Any) -> float:
 Duration = Annotated[float, BeforeValidator(lambda value: value if isinstance(value, float) else seconds(value))]
 
 
+def _counted(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("should be a whole number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_counted)]
+
+
 class Rate(Model):
     """At most ``count`` calls every ``per_s`` seconds; written ``50/s``."""
 

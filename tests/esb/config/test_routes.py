@@ -97,3 +97,16 @@ def test_a_secret_name_cannot_leave_its_folder(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("x")
     with pytest.raises(ConfigError, match=r"secret '\.\./outside' does not exist"):
         read(tmp_path, GOOD.replace("$secret.his_password", "$secret.../outside"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "finding"),
+    [
+        ("dialect: his_soap", "dialect: ../his_soap", "'dialect' String should match pattern"),
+        ("retry: 2", "retry: true", "'retry' should be a whole number"),
+    ],
+)
+def test_nonsense_is_a_finding(tmp_path: Path, old: str, new: str, finding: str) -> None:
+    assert old in GOOD
+    with pytest.raises(ConfigError, match=finding):
+        read(tmp_path, GOOD.replace(old, new))

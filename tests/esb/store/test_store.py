@@ -271,7 +271,7 @@ def test_a_store_that_is_no_file_of_ours_alone_is_refused(url: str) -> None:
 async def test_a_file_that_is_no_database_is_a_finding_and_reading_a_broken_one_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "esb.db").write_text("a letter, not a database" * 100)
     store = Store(f"sqlite:///{tmp_path}/esb.db", Metrics())
-    with pytest.raises(ConfigError, match="esb.db: is no usable store: file is not a database"):
+    with pytest.raises(ConfigError, match=r"esb\.db: is no usable store: file is not a database"):
         await store.start()
     with pytest.raises(StoreError, match="not a database"):
         await store.find("EX1")
