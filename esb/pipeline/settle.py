@@ -26,10 +26,10 @@ _log = get_logger()
 
 
 class Settler:
-    """Asks about unknown exchanges: at once if there is time, then at the route's intervals, then every minute
+    """Asks about unknown exchanges: at once if there is time, then at the route's intervals, then every minute.
 
-    An answer about another order or slot than the one in doubt decides nothing. A system that does not know the exchange is believed from the last of the route's intervals on: before that it may
-    still be working on it.
+    A system that does not know the exchange is believed from the last of the route's intervals on: before that it may
+    still be working on it. An answer about another order or slot than the one in doubt decides nothing.
     """
 
     def __init__(

@@ -99,6 +99,14 @@ def test_a_lock_that_never_happened_is_found_out_and_may_be_tried_again(
     assert locks_made(hospital, f"RN{fault}") == 1
 
 
+def test_an_order_that_holds_another_slot_does_not_settle_a_lost_lock_as_done(bus: Bus, hospital: Sandbox) -> None:
+    held, wanted = open_slot(bus), open_slot(bus, skip=1)
+    assert lock(bus, lock_request(held, "RX1"), "KX1")[0] == 201
+    hospital.control.fault("soap", "reset_before", operation="LockRegistration", times=1)
+    status, _, body = lock(bus, lock_request(wanted, "RX1"), "KX2")
+    assert (status, body["outcome"]) == (202, "unknown")
+
+
 def test_a_busy_hospital_is_unavailable_and_the_key_stays_free(bus: Bus, hospital: Sandbox) -> None:
     slot = open_slot(bus)
     hospital.control.fault("soap", "business_error", operation="LockRegistration", code="-999", times=1)

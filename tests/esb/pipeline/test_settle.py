@@ -28,6 +28,16 @@ async def test_a_lock_is_not_resent_after_silence(tmp_path: Path) -> None:
     assert (again.replayed, bus.his.count("Lock"), bus.his.count("Find")) == (True, 1, 1)
 
 
+async def test_an_answer_about_another_order_settles_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", {**GOOD_LOCK, "Order": "R2"}, GOOD_LOCK)
+        first = await bus.lock()
+        settled = await bus.until(first.exchange, "done")
+    assert first.outcome is Outcome.UNKNOWN
+    assert (settled.answer, bus.his.count("Lock")) == (b'{"lockId":"L1","orderNo":"R1"}', 1)
+
+
 async def test_the_question_is_an_exchange_of_its_own_that_names_its_cause(tmp_path: Path) -> None:
     async with running(tmp_path) as bus:
         bus.his.does("Lock", silence())
