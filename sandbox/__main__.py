@@ -37,8 +37,11 @@ async def serve(options: argparse.Namespace) -> None:
     sandbox = Sandbox(state, options.seed)
     loop = asyncio.get_running_loop()
     connections: set[HttpProtocol] = set()
-    http = await loop.create_server(lambda: HttpProtocol(sandbox, connections), "127.0.0.1", options.http)
-    mllp = await serve_mllp(sandbox, "127.0.0.1", options.mllp)
+    try:
+        http = await loop.create_server(lambda: HttpProtocol(sandbox, connections), "127.0.0.1", options.http)
+        mllp = await serve_mllp(sandbox, "127.0.0.1", options.mllp)
+    except OSError as error:
+        sys.exit(f"the sandbox hospital cannot listen: {error.strerror} (choose ports with --http and --mllp)")
     sandbox.ports.update(http=http.sockets[0].getsockname()[1], mllp=mllp.sockets[0].getsockname()[1])
     if options.postgres:
         from sandbox.postgres import fill

@@ -8,6 +8,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +25,14 @@ def test_it_ends_cleanly_on_a_signal_and_with_its_parent(ending: signal.Signals 
             else:
                 sandbox.process.send_signal(ending)
             assert sandbox.process.wait(5) == 0
+
+
+def test_a_port_in_use_is_said_in_one_line(running) -> None:
+    command = [sys.executable, "-m", "sandbox", "--http", str(running.http), "--mllp", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{running.http}" in done.stderr
+    assert "--http" in done.stderr
 
 
 def test_it_says_its_ports_database_and_pid(running) -> None:
