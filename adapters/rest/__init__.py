@@ -70,7 +70,8 @@ class Settings(HttpSettings):
     """``body`` and ``answer`` are formats; ``charset`` is that of both, of the query and of the path.
 
     ``errors``: a status outside ``ok_status`` raises, or with ``answer`` a decodable body is the answer, with the
-    status as ``@status`` if it is a dict. By ``unavailable_status`` the system says that it did nothing.
+    status as ``@status`` if it is a dict. By ``unavailable_status`` the system says that it did nothing, as by a 503
+    with ``Retry-After``; a bare 503 or 408 may be a gateway's word about a request that went through.
     ``key_header`` carries the idempotency key. ``probe`` is a harmless path to GET; without it the base address.
     """
 
@@ -84,7 +85,7 @@ class Settings(HttpSettings):
     sign: AnySigner | None = None
     key_header: str | None = None
     ok_status: frozenset[int] = frozenset(range(200, 300))
-    unavailable_status: frozenset[int] = frozenset({408, 425, 429, 503})
+    unavailable_status: frozenset[int] = frozenset({425, 429})
     errors: Literal["raise", "answer"] = "raise"
     probe: str | None = None
 
@@ -290,15 +291,16 @@ class Rest:
 
     def _failed(self, answer: HttpAnswer, call: Call) -> Tree:
         status, body = answer.status, answer.body
-        if status in self._settings.unavailable_status:
-            raise Unavailable(f"HTTP status {status}", raw=body, retry_after=_retry_after(answer, call.clock.now()))
+        wait = _retry_after(answer, call.clock.now())
+        if status in self._settings.unavailable_status or (status == 503 and wait is not None):
+            raise Unavailable(f"HTTP status {status}", raw=body, retry_after=wait)
         try:
             tree = self._decode(body)
         except DecodeError:
             tree = None
         if self._settings.errors == "answer" and tree is not None:
             return {**tree, "@status": status} if isinstance(tree, dict) else tree
-        if status >= 500:
+        if status >= 500 or status == 408:
             raise OutcomeUnknown(f"HTTP status {status}", raw=body)
         if status < 400:
             raise Malformed(f"HTTP status {status} where an answer was agreed", raw=body)
