@@ -93,7 +93,7 @@ class Endpoint:
         try:
             self._breaker.check(call.effect)
             action, payload, actions = self._wrap(action, payload, call)
-            await self._bulkhead.enter(call.remaining())
+            await self._bulkhead.enter(call.remaining(), call.effect)
             try:
                 answer = await self._within_limits(action, payload, call, before)
             finally:

@@ -163,6 +163,26 @@ async def test_no_more_calls_at_once_than_the_system_bears() -> None:
     assert (in_flight, made.his.most_under_way) == (3, 3)
 
 
+async def test_an_effect_does_not_wait_behind_a_crowd_of_reads() -> None:
+    made = Made(SystemClock(), concurrency=1, queue=3)
+    gate, order = Gate("answer"), []
+    made.his.does("A", gate)
+
+    async def ask(effect: Effect) -> None:
+        await made.ask(effect)
+        order.append(effect)
+
+    async with asyncio.TaskGroup() as group:
+        for effect in (*[Effect.READ] * 4, Effect.ONCE):
+            group.create_task(ask(effect))
+            await asyncio.sleep(0)
+        await gate.entered.wait()
+        with pytest.raises(Limited):
+            await made.ask(Effect.READ)
+        gate.open.set()
+    assert order == [Effect.READ, Effect.ONCE, Effect.READ, Effect.READ, Effect.READ]
+
+
 async def test_a_hanging_system_does_not_hold_its_neighbour() -> None:
     clock = SystemClock()
     slow, quick = Made(clock, concurrency=2, queue=1), Made(clock, concurrency=2, queue=1)
