@@ -279,3 +279,14 @@ async def test_a_cached_read_that_overruns_its_deadline_has_one_row(tmp_path: Pa
         await bus.store._writer.do(lambda connection: None)
     assert (result.outcome, result.code) == (Outcome.UNAVAILABLE, "no_answer")
     assert bus.value("journal_lost_total") == 0
+
+
+async def test_the_cache_counts_the_trees_that_it_keeps(tmp_path: Path) -> None:
+    async with running(tmp_path, routes={"slot.list": {"cache": "5s"}}) as bus:
+        cache = bus.pipeline._lanes["slot.list"].cache
+        assert cache is not None
+        cache._size = 100_000
+        bus.his.does("List", {"Code": "0", "Slots": ["S" * 30] * 1000})
+        for _ in range(2):
+            await bus.ask("slot.list", ASK)
+    assert bus.his.count("List") == 2
