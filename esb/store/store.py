@@ -34,19 +34,27 @@ class Store:
     when the database did not do it.
     """
 
-    def __init__(self, url: str, metrics: Metrics, *, queue: int = 20_000, linger_s: float = 0.1) -> None:
+    def __init__(
+        self,
+        url: str,
+        metrics: Metrics,
+        *,
+        queue: int = 20_000,
+        queue_bytes: int = 128 * 1024 * 1024,
+        linger_s: float = 0.1,
+    ) -> None:
         prepare(url)
         self.engine = sa.create_engine(url)
         tune(self.engine)
         self._lock = Lock(self.engine)
-        self._queue = queue
+        self._queue, self._queue_bytes = queue, queue_bytes
         self._writer = Writer(self.engine, metrics, linger_s)
         self._readers = ThreadPoolExecutor(2, "journal-read")
 
     @property
     def full(self) -> bool:
         """True when so much waits to be written that no further exchange should be admitted."""
-        return self._writer.backlog >= self._queue
+        return self._writer.backlog >= self._queue or self._writer.backlog_bytes >= self._queue_bytes
 
     async def start(self) -> None:
         """Take the file for this process and make or check its tables; raises ``ConfigError``."""

@@ -41,6 +41,10 @@ def packed(row: Row) -> tuple[str | int | bytes, ...]:
     return (*row[:-4], pack(row.request), pack(row.sent), pack(row.raw), pack(row.answer))
 
 
+def _size(row: Row) -> int:
+    return len(row.request) + len(row.sent) + len(row.raw) + len(row.answer)
+
+
 class Writer:
     """The thread. ``add`` never waits and is for rows that nobody waits for; they may lie ``linger_s`` before they are
     written. ``do`` is done at once with all that has gathered, and its result comes after the commit.
@@ -56,6 +60,7 @@ class Writer:
         self._queue: deque[Row | _Waiting] = deque()
         self._some = threading.Event()
         self._urgent = threading.Event()
+        self._added = self._taken = 0  # bytes; each is changed by one thread only
         self._stopping = False
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         metrics.journal_lag.set_function(lambda: len(self._queue))
@@ -64,6 +69,11 @@ class Writer:
     def backlog(self) -> int:
         """Works that no commit has taken yet."""
         return len(self._queue)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What the rows among them hold."""
+        return self._added - self._taken
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -81,6 +91,7 @@ class Writer:
         if self._stopping:
             return self._failed([row], StoreError("the store is closed"))
         self._queue.append(row)
+        self._added += _size(row)
         if not self._some.is_set():
             self._some.set()
 
@@ -111,7 +122,9 @@ class Writer:
         if len(self._queue) > count or self._stopping:
             self._urgent.set()
             self._some.set()
-        return [self._queue.popleft() for _ in range(count)]
+        batch = [self._queue.popleft() for _ in range(count)]
+        self._taken += sum(_size(one) for one in batch if isinstance(one, Row))
+        return batch
 
     def _commit(self, batch: list[Row | _Waiting]) -> None:
         try:

@@ -175,6 +175,17 @@ async def test_the_queue_is_full_at_its_bound(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_the_queue_is_full_at_its_bound_of_bytes_too(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/esb.db", Metrics(), queue_bytes=1000)
+    store.write(row(raw=b"x" * 999))
+    assert not store.full
+    store.write(row(request=b"{}"))
+    assert store.full
+    await store.start()
+    await until(lambda: asyncio.sleep(0, not store.full))
+    await store.close()
+
+
 async def test_closing_writes_what_waits_and_twice_does_nothing(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/esb.db", Metrics(), linger_s=60.0)
     await store.start()
