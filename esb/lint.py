@@ -57,6 +57,7 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
     mappings = {name: found.attempt(parts.mapping, name) for name in routes.routes}
     found += _route_findings(contract, routes)
     found += _unused_endpoints(routes)
+    found += _never_absent(routes, mappings)
     for name, mapping in mappings.items():
         if mapping is not None and name in contract.operations:
             found += mapping_findings(mapping, contract.operations[name])
@@ -155,6 +156,15 @@ def _unused_endpoints(routes: Routes) -> Iterator[Finding]:
     for name in routes.endpoints:
         if name not in used:
             yield routes.finding(("endpoints", name), f"no route leads to endpoint '{name}'", at_key=True)
+
+
+def _never_absent(routes: Routes, mappings: Mapping[str, FieldMapping | None]) -> Iterator[Finding]:
+    """A settle that cannot say that nothing happened would leave what was lost unknown for ever."""
+    for name, route in routes.routes.items():
+        settle = mappings.get(route.settle or "")
+        if settle is not None and "not_found" not in settle.refusal_codes:
+            message = f"the mapping of '{route.settle}' never refuses with not_found: absence could not be settled"
+            yield routes.finding(("routes", name, "settle"), message)
 
 
 def mapping_findings(mapping: FieldMapping, operation: Operation) -> Iterator[Finding]:

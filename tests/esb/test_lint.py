@@ -96,6 +96,12 @@ def test_the_demo_hospital_is_sound(demo: Configured) -> None:
             "refused: {code: not_fond}",
             "refusal 'not_fond' is not in the contract (did you mean 'not_found'?)",
         ),
+        (
+            "mappings/his_soap/registration.find.yaml",
+            "refused: {code: not_found}",
+            "malformed: there is no such order",
+            "the mapping of 'registration.find' never refuses with not_found: absence could not be settled",
+        ),
         ("mappings/his_soap/doctor.search.yaml", "| fen", "| fenn", "(did you mean 'fen'?)"),
         (
             "mappings/his_soap/doctor.search.yaml",
