@@ -24,6 +24,7 @@ from esb.spi import (
     AdapterError,
     Call,
     ConfigError,
+    Effect,
     Finding,
     Malformed,
     OutcomeUnknown,
@@ -78,7 +79,7 @@ class Soap:
             call=call,
             sent=shown.encode(self._codec, "xmlcharrefreplace"),
         )
-        return self._read(operation, answer)
+        return self._read(operation, answer, call.effect)
 
     def preview(self, action: str, payload: Tree, call: Call) -> str:
         """The envelope, without the password."""
@@ -218,7 +219,7 @@ class Soap:
             settings.username, settings.password.get_secret_value(), settings.password_type, call.clock.now()
         )
 
-    def _read(self, operation: Operation, answer: HttpAnswer) -> Tree:
+    def _read(self, operation: Operation, answer: HttpAnswer, effect: Effect) -> Tree:
         well = 200 <= answer.status < 300
         if operation.one_way and well and not answer.body.strip():
             return {}
@@ -229,8 +230,13 @@ class Soap:
             tree = read.answer(root, data, operation.shape, structured=operation.structured, encoding=encoding)
         except read.NoEnvelopeError as error:
             raise _useless(answer, str(error)) from None
-        except (Malformed, Refused) as error:
+        except Malformed as error:
             error.raw = answer.body
+            raise
+        except Refused as error:
+            error.raw = answer.body
+            if effect is not Effect.READ and _only_failed(error):
+                raise OutcomeUnknown(f"{error.reason}, which says that it failed, not when", raw=answer.body) from None
             raise
         if not well:
             raise _useless(answer, "it is an envelope without a fault")
@@ -243,6 +249,11 @@ class Soap:
         if not isinstance(tree, Mapping) or name not in tree:
             raise Malformed(f"the answer has no part '{name}'", raw=answer.body)
         return tree[name]
+
+
+def _only_failed(fault: Refused) -> bool:
+    """An unhandled exception (a database's timeout after the commit) looks like this; a business no says more."""
+    return fault.code in ("Server", "Receiver") and not fault.detail
 
 
 def _useless(answer: HttpAnswer, what: str) -> AdapterError:

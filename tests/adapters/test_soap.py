@@ -256,6 +256,29 @@ async def test_a_fault_is_a_refusal_with_code_message_and_detail() -> None:
         assert "号源" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "<s:Fault><faultcode>s:Server</faultcode><faultstring>Timeout expired</faultstring></s:Fault>",
+        "<s:Fault><faultcode>s:Server</faultcode><faultstring>Timeout expired</faultstring><detail/></s:Fault>",
+        "<s:Fault><s:Code><s:Value>s:Receiver</s:Value></s:Code></s:Fault>",
+    ],
+)
+async def test_a_server_fault_that_gives_no_reason_leaves_open_whether_it_happened(fault: str) -> None:
+    answer = http(envelope(fault), "500 Internal Server Error")
+    for effect in (Effect.ONCE, Effect.IDEMPOTENT):
+        with pytest.raises(OutcomeUnknown) as caught:
+            await ask(answer, effect=effect)
+        assert caught.value.raw == envelope(fault).encode()
+        assert "Timeout" not in str(caught.value)
+    with pytest.raises(Refused):
+        await ask(answer)
+    with pytest.raises(Refused):
+        await ask(
+            http(envelope(fault.replace(":Server<", ":Client<").replace(":Receiver<", ":Sender<"))), effect=Effect.ONCE
+        )
+
+
 async def test_a_fault_of_soap_12_speaks_chinese_where_it_can() -> None:
     fault = (
         "<s:Fault><s:Code><s:Value>s:Receiver</s:Value><s:Subcode><s:Value xmlns:m='urn:m'>m:Full</s:Value></s:Subcode>"
