@@ -75,6 +75,8 @@ def stop(children: list[subprocess.Popen[str]]) -> None:
 
 
 def failed(message: str, child: subprocess.Popen[str]) -> int:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(2)
     print(f"{message} (exit status {child.poll()}); is one of the ports {BUS}, {HTTP}, {MLLP} in use?", file=sys.stderr)
     return 1
 
