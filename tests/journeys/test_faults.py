@@ -107,6 +107,14 @@ def test_an_order_that_holds_another_slot_does_not_settle_a_lost_lock_as_done(bu
     assert (status, body["outcome"]) == (202, "unknown")
 
 
+def test_an_order_whose_lock_was_released_is_not_told_that_it_holds_the_slot(bus: Bus, hospital: Sandbox) -> None:
+    request = lock_request(open_slot(bus), "RR1")
+    assert lock(bus, request, "KR1")[0] == 201
+    assert bus.call("DELETE", "/v1/registrations/locks/RR1")[0] == 200
+    status, _, problem = lock(bus, request, "KR2")
+    assert (status, problem["code"]) == (409, "order_conflict")
+
+
 def test_a_busy_hospital_is_unavailable_and_the_key_stays_free(bus: Bus, hospital: Sandbox) -> None:
     slot = open_slot(bus)
     hospital.control.fault("soap", "business_error", operation="LockRegistration", code="-999", times=1)
