@@ -22,7 +22,9 @@ class _Corked:
         self._head = b""
 
     def write(self, data: bytes) -> None:
-        if self._head:
+        if self._transport.is_closing():  # uvicorn tells only the last request of a pipeline that its client has gone
+            self._head = b""
+        elif self._head:
             head, self._head = self._head, b""
             self._transport.writelines((head, data))
         elif data.startswith(b"HTTP/1.1 "):
@@ -32,7 +34,7 @@ class _Corked:
             self._transport.write(data)
 
     def _flush(self) -> None:
-        if self._head:
+        if self._head and not self._transport.is_closing():
             head, self._head = self._head, b""
             self._transport.write(head)
 
