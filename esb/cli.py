@@ -247,7 +247,8 @@ def _print_findings(error: ConfigError, as_json: bool) -> None:
         return
     for finding in error.findings:
         click.echo(str(finding), err=True)
-    click.echo(f"{len(error.findings)} findings; nothing was started", err=True)
+    count = len(error.findings)
+    click.echo(f"{count} finding{'s' if count != 1 else ''}; nothing was started", err=True)
 
 
 def _print_json(tree: Any, pretty: bool = True) -> None:

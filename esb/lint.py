@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from esb.clock import Clock
+from esb.codecs import yaml
 from esb.codecs.yaml import nearest
-from esb.config.routes import EndpointConfig, RouteConfig, Routes, load_routes
+from esb.config.routes import EndpointConfig, RouteConfig, Routes, read_routes
 from esb.config.settings import Settings
 from esb.contract import Contract, Operation, load_contract
 from esb.endpoint import Endpoint, load_endpoint
@@ -49,29 +50,41 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
     found = _Findings()
     contract: Contract | None = found.attempt(load_contract, settings.schemas)
     codes: Codes | None = found.attempt(load_codes, settings.mappings / "codes")
-    routes: Routes | None = found.attempt(load_routes, settings.routes, environ, settings.secrets)
-    if contract is None or codes is None or routes is None:
+    read: tuple[Routes, list[Finding]] | None = found.attempt(read_routes, settings.routes, environ, settings.secrets)
+    if read is None:
         raise ConfigError(found)
+    routes, more = read
+    found += more
     parts = _Parts(settings, routes, codes, clock, metrics)
     endpoints = {name: found.attempt(parts.endpoint, name) for name in routes.endpoints}
     mappings = {name: found.attempt(parts.mapping, name) for name in routes.routes}
-    found += _route_findings(contract, routes)
     found += _unused_endpoints(routes)
     found += _never_absent(routes, mappings)
-    for name, mapping in mappings.items():
-        if mapping is not None and name in contract.operations:
-            found += mapping_findings(mapping, contract.operations[name])
-            found += _action_findings(mapping, endpoints.get(routes.routes[name].to))
-    if found:
+    if contract is not None:
+        found += _route_findings(contract, routes)
+        found += _all_mapping_findings(contract, routes, mappings, endpoints)
+    if found or contract is None:
         raise ConfigError(found)
     return Plan(contract, routes, mappings, endpoints)
+
+
+def _all_mapping_findings(
+    contract: Contract,
+    routes: Routes,
+    mappings: Mapping[str, FieldMapping | None],
+    endpoints: Mapping[str, Endpoint | None],
+) -> Iterator[Finding]:
+    for name, mapping in mappings.items():
+        if mapping is not None and name in contract.operations:
+            yield from mapping_findings(mapping, contract.operations[name])
+            yield from _action_findings(mapping, endpoints.get(routes.routes[name].to))
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     settings: Settings
     routes: Routes
-    codes: Codes
+    codes: Codes | None
     clock: Clock
     metrics: Metrics
 
@@ -87,13 +100,16 @@ class _Parts:
             envelopes=self.settings.envelopes,
         )
 
-    def mapping(self, operation: str) -> FieldMapping:
-        """The compiled mapping of one routed operation."""
-        config = self.routes.endpoints[self.routes.routes[operation].to]
+    def mapping(self, operation: str) -> FieldMapping | None:
+        """The compiled mapping of one routed operation; None where its endpoint or the code tables are broken."""
+        config = self.routes.endpoints.get(self.routes.routes[operation].to)
+        if config is None or self.codes is None:
+            return None
         file = mapping_file(self.settings.mappings, config, operation)
         if file.is_file():
             return load_mapping(file, self.codes)
-        hint = nearest(operation, (each.stem for each in file.parent.glob("*.yaml")))
+        others = set(self.routes.written)
+        hint = nearest(operation, (each.stem for each in file.parent.glob("*.yaml") if each.stem not in others))
         place = ("routes", operation)
         message = f"mapping '{file.as_posix()}' does not exist"
         raise ConfigError([self.routes.finding(place, message, hint, at_key=True)])
@@ -132,8 +148,8 @@ def _once(contract: Contract, routes: Routes, route: RouteConfig, operation: Ope
     if route.settle is None:
         hint = "name a read that asks whether it happened: settle: OPERATION"
         yield routes.finding(place, f"'{operation.name}' is once and has no settle", hint, at_key=True)
-    elif route.settle not in routes.routes or route.settle not in contract.operations:
-        hint = nearest(route.settle, routes.routes)
+    elif route.settle not in routes.written or route.settle not in contract.operations:
+        hint = nearest(route.settle, routes.written)
         yield routes.finding((*place, "settle"), f"settle operation '{route.settle}' has no route", hint)
     else:
         yield from _settle(routes, operation, contract.operations[route.settle])
@@ -152,9 +168,8 @@ def _settle(routes: Routes, operation: Operation, settle: Operation) -> Iterator
 
 
 def _unused_endpoints(routes: Routes) -> Iterator[Finding]:
-    used = {route.to for route in routes.routes.values()}
     for name in routes.endpoints:
-        if name not in used:
+        if name not in routes.used:
             yield routes.finding(("endpoints", name), f"no route leads to endpoint '{name}'", at_key=True)
 
 
@@ -179,8 +194,9 @@ def mapping_findings(mapping: FieldMapping, operation: Operation) -> Iterator[Fi
             hint = operation.nearest_answer_path([path])
             yield Finding(mapping.file, *mark, f"'{path}' is not in the contract's answer", hint)
     for code in sorted(mapping.refusal_codes - set(operation.refusals)):
-        hint = nearest(code, operation.refusals) or "refusals: " + ", ".join(operation.refusals)
-        yield Finding(mapping.file, 0, 0, f"refusal '{code}' is not in the contract", hint)
+        known = ", ".join(operation.refusals) or "none"
+        hint = nearest(code, operation.refusals) or f"x-refusals of {operation.name}: {known}"
+        yield _place(mapping, ("response",), f"refusal '{code}' is not in the contract", hint)
     yield from _examples(mapping, operation)
 
 
@@ -191,7 +207,7 @@ def _steps(path: str) -> list[str]:
 def _examples(mapping: FieldMapping, operation: Operation) -> Iterator[Finding]:
     shown = {example.expects[0] for example in mapping.examples if example.expects}
     for outcome in sorted(mapping.outcomes - shown):
-        yield Finding(mapping.file, 0, 0, f"outcome '{outcome}' has no example", "add one under examples")
+        yield _place(mapping, ("examples",), f"outcome '{outcome}' has no example", "add one under examples")
     for example in mapping.examples:
         wrong = operation.check_request(example.given)
         if example.expects and example.expects[0] is Outcome.DONE:
@@ -203,7 +219,15 @@ def _examples(mapping: FieldMapping, operation: Operation) -> Iterator[Finding]:
 def _action_findings(mapping: FieldMapping, endpoint: Endpoint | None) -> Iterator[Finding]:
     if endpoint is not None and mapping.action_is_fixed:
         for problem in endpoint.check(mapping.action, mapping.request_fields):
-            yield Finding(mapping.file, 1, 1, problem)
+            named = next((field for field in mapping.request_fields if f"'{field}'" in problem), None)
+            yield _place(mapping, ("action",) if named is None else ("request", named), problem)
+
+
+def _place(mapping: FieldMapping, path: tuple[str, ...], message: str, hint: str = "") -> Finding:
+    """A finding at the key of ``path``; in a list of HL7 segments the last step is looked for among them."""
+    document = yaml.load(Path(mapping.file))
+    found = [known for known in document.keys if known[:1] == path[:1] and known[-1] == path[-1]]
+    return document.finding(found[0] if found else path, message, hint, at_key=True)
 
 
 def run_all_examples(plan: Plan, operations: Iterable[str]) -> Iterator[tuple[FieldMapping, ExampleResult]]:

@@ -70,11 +70,16 @@ class RouteConfig(Model):
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """A loaded ``routes.yaml`` and the document that knows its lines."""
+    """A loaded ``routes.yaml`` and the document that knows its lines.
+
+    ``written`` are the names of all routes and ``used`` of all endpoints that they name, sound or not.
+    """
 
     endpoints: dict[str, EndpointConfig]
     routes: dict[str, RouteConfig]
     document: Document
+    written: frozenset[str]
+    used: frozenset[str]
 
     def finding(self, path: PathTuple, message: str, hint: str = "", *, at_key: bool = False) -> Finding:
         return self.document.finding(path, message, hint, at_key=at_key)
@@ -82,6 +87,14 @@ class Routes:
 
 def load_routes(file: Path, environ: Mapping[str, str], secrets: Path) -> Routes:
     """Read and check ``routes.yaml`` by itself; raises ``ConfigError`` with every finding."""
+    routes, found = read_routes(file, environ, secrets)
+    if found:
+        raise ConfigError(found)
+    return routes
+
+
+def read_routes(file: Path, environ: Mapping[str, str], secrets: Path) -> tuple[Routes, list[Finding]]:
+    """What is sound in ``routes.yaml`` and what is wrong with the rest; raises ``ConfigError`` if it is no YAML."""
     document = load(file)
     outside = Outside(document, environ, secrets, file.resolve().parent)
     found: list[Finding] = _sections(document)
@@ -90,9 +103,10 @@ def load_routes(file: Path, environ: Mapping[str, str], secrets: Path) -> Routes
     endpoints = _section(document, tree, "endpoints", EndpointConfig, found)
     routes = _section(document, tree, "routes", RouteConfig, found)
     found += _destinations(document, tree)
-    if found:
-        raise ConfigError(found)
-    return Routes(endpoints, routes, document)
+    lines = tree.get("routes")
+    lines = lines if isinstance(lines, dict) else {}
+    used = frozenset(str(line["to"]) for line in lines.values() if isinstance(line, dict) and "to" in line)
+    return Routes(endpoints, routes, document, frozenset(lines), used), found
 
 
 def _destinations(document: Document, tree: Any) -> list[Finding]:

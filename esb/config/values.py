@@ -126,7 +126,7 @@ class Outside:
 
 _REMEDY = {
     "env": "set it, or give a default: $env.{name} ?? value",
-    "secret": "put it into the secrets folder as '{name}'",
+    "secret": "put it into the secrets folder (ESB_SECRETS) as '{name}'",
     "file": "the path is relative to routes.yaml",
 }
 

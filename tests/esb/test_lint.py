@@ -176,6 +176,28 @@ def test_mistakes_in_several_files_are_found_at_once(demo: Configured) -> None:
     }
 
 
+def test_a_broken_line_of_routes_hides_no_other_mistake(demo: Configured) -> None:
+    demo.edit("routes.yaml", "doctor.search:       {to: his, timeout: 3s", "doctor.search:       {to: his, timeout: 3x")
+    demo.edit("routes.yaml", LOCK, "registration.lock: {to: his, retry: 2}")
+    demo.edit("routes.yaml", "adapter: fhir", "adapter: fire")
+    demo.edit("mappings/parking_ake/parking.fee.yaml", "| fen", "| fenn")
+    found = "\n".join(demo.findings())
+    for part in (
+        "must be a duration",
+        "has no settle",
+        "must never be sent again",
+        "adapter 'fire'",
+        "did you mean 'fen'?",
+    ):
+        assert part in found
+    assert "no route leads to" not in found
+
+
+def test_a_finding_of_an_adapter_stands_at_the_field(demo: Configured) -> None:
+    demo.edit("mappings/his_soap/doctor.search.yaml", "  Keyword: $keyword?", "  Keywrd: $keyword?")
+    assert any(finding.startswith("mappings/his_soap/doctor.search.yaml:3:3: 'Keywrd'") for finding in demo.findings())
+
+
 def test_an_endpoint_that_no_route_uses_is_a_mistake(demo: Configured) -> None:
     demo.edit("routes.yaml", "  parking.fee:         {to: parking, timeout: 4s, retry: 1}\n", "")
     assert any("no route leads to endpoint 'parking'" in finding for finding in demo.findings())

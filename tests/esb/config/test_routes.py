@@ -74,7 +74,7 @@ calbacks: {}
         "2:3: key 'dialect' is missing",
         "4:5: unknown key 'dialct' (did you mean 'dialect'?)",
         "5:22: file 'none.wsdl' does not exist (the path is relative to routes.yaml)",
-        "5:49: secret 'none' does not exist (put it into the secrets folder as 'none')",
+        "5:49: secret 'none' does not exist (put it into the secrets folder (ESB_SECRETS) as 'none')",
         "5:68: environment variable 'NONE' does not exist (set it, or give a default: $env.NONE ?? value)",
         "5:84: '$what' is not a value (use $env.NAME, $secret.name or $file.path; $$ for a dollar)",
         "6:27: 'concurrency' should be greater than or equal to 1",
