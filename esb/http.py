@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
+from email.utils import parsedate_to_datetime
 from errno import ECONNREFUSED
 from ipaddress import ip_address
 from pathlib import Path
@@ -70,6 +71,18 @@ class HttpAnswer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds of ``Retry-After``, at most a day; a date counts from the answer's own ``Date``. None without one."""
+        text = self.headers.get("Retry-After") or ""
+        if text.isascii() and text.isdigit():
+            return min(float(text), 86_400.0)
+        try:
+            wait = parsedate_to_datetime(text) - parsedate_to_datetime(self.headers.get("Date") or "")
+        except (ValueError, TypeError):
+            return 30.0 if text else None
+        return min(max(wait.total_seconds(), 0.0), 86_400.0)
 
 
 class HttpCarrier:

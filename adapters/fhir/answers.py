@@ -90,7 +90,7 @@ def _version(answer: HttpAnswer) -> str:
 def _raise_status(action: Action, answer: HttpAnswer) -> NoReturn:
     """Only what says itself that nothing was processed is ``Unavailable``; a 5xx may come after the effect."""
     status, raw = answer.status, answer.body
-    retry_after = _seconds(answer.headers.get("Retry-After"))
+    retry_after = answer.retry_after
     if status == 429 or (status == 503 and retry_after is not None):
         raise Unavailable(f"the server answered {status}, come back later", raw=raw, retry_after=retry_after)
     if status >= 500 or status == 408:
@@ -189,10 +189,3 @@ def _objects(value: Tree) -> list[fhir.Resource]:
 
 def _number(status: str) -> int:
     return int(status[:3]) if status[:3].isdigit() else 0
-
-
-def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds. A date is taken as half a minute: the server asks for patience, its clock is not ours."""
-    if not text:
-        return None
-    return min(float(text), 86_400.0) if text.isascii() and text.isdigit() else 30.0

@@ -10,8 +10,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal, NamedTuple
@@ -22,6 +20,7 @@ from pydantic import SecretStr, field_validator, model_validator
 from adapters.rest.signers import AnySigner, Draft, known_charset
 from esb.clock import Ids
 from esb.codecs import DecodeError, EncodeError, form, json, xml
+from esb.codecs import charset as charsets
 from esb.codecs.yaml import nearest
 from esb.http import HttpAnswer, HttpCarrier, HttpSettings
 from esb.spi import (
@@ -284,18 +283,18 @@ class Rest:
             if self._settings.answer == "none" or answer.status == HTTPStatus.NO_CONTENT:
                 return {}
             try:
-                return self._decode(answer.body)
+                return self._decode(answer)
             except DecodeError as error:
                 raise Malformed(f"the answer is not {self._settings.answer}: {error.reason}", raw=answer.body) from None
         return self._failed(answer, call)
 
     def _failed(self, answer: HttpAnswer, call: Call) -> Tree:
         status, body = answer.status, answer.body
-        wait = _retry_after(answer, call.clock.now())
+        wait = answer.retry_after
         if status in self._settings.unavailable_status or (status == 503 and wait is not None):
             raise Unavailable(f"HTTP status {status}", raw=body, retry_after=wait)
         try:
-            tree = self._decode(body)
+            tree = self._decode(answer)
         except DecodeError:
             tree = None
         if self._settings.errors == "answer" and tree is not None:
@@ -306,8 +305,9 @@ class Rest:
             raise Malformed(f"HTTP status {status} where an answer was agreed", raw=body)
         raise Refused(f"HTTP status {status}", code=str(status), message=_message(tree), raw=body)
 
-    def _decode(self, body: bytes) -> Tree:
-        kind, charset = self._settings.answer, self._settings.charset
+    def _decode(self, answer: HttpAnswer) -> Tree:
+        kind, body = self._settings.answer, answer.body
+        charset = _declared(answer) or self._settings.charset
         start = body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         if not start:
             raise DecodeError("it is empty")
@@ -322,6 +322,7 @@ class Rest:
         return _text_of(body, charset)
 
 
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 _KEYS = {"path", "query", "headers", "body"}
 _TYPES = {
     "json": "application/json",
@@ -366,6 +367,15 @@ def _text_of(data: bytes, charset: str) -> str:
         raise DecodeError(f"it is not {charset} at byte {error.start}", error.start) from None
 
 
+def _declared(answer: HttpAnswer) -> str | None:
+    """The charset that the answer says it is in, if it is one: servers say GBK where the interface agreed on UTF-8."""
+    label = _CHARSET.search(answer.headers.get("Content-Type") or "")
+    try:
+        return charsets.codec(label[1]) if label else None
+    except DecodeError:
+        return None
+
+
 def _transcode(data: bytes, charset: str) -> bytes:
     try:
         return data.decode().encode(charset)
@@ -380,16 +390,6 @@ def _message(tree: Tree) -> str:
             if isinstance(tree.get(name), str):
                 return str(tree[name])[:200]
     return ""
-
-
-def _retry_after(answer: HttpAnswer, now: datetime) -> float | None:
-    """Seconds of ``Retry-After``, which is seconds or a date; at most a day."""
-    text = answer.headers.get("Retry-After", "")
-    try:
-        seconds = float(text) if text.isdigit() else (parsedate_to_datetime(text) - now).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), 86400.0)
 
 
 __all__ = ["Auth", "Basic", "Rest", "Settings", "connect", "decode", "parse"]

@@ -258,10 +258,8 @@ def _only_failed(fault: Refused) -> bool:
 
 def _useless(answer: HttpAnswer, what: str) -> AdapterError:
     reason = f"the system answered HTTP {answer.status}: {what}"
-    retry_after = answer.headers.get("Retry-After") or ""
-    if answer.status == 429 or (answer.status == 503 and retry_after):
-        seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
-        return Unavailable(reason, raw=answer.body, retry_after=seconds)
+    if answer.status == 429 or (answer.status == 503 and answer.retry_after is not None):
+        return Unavailable(reason, raw=answer.body, retry_after=answer.retry_after)
     if answer.status >= 500:
         return OutcomeUnknown(reason, raw=answer.body)
     return Malformed(reason, raw=answer.body)

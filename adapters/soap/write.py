@@ -1,8 +1,9 @@
 """Zeep's types -> compiled writers of XML text, so that a call builds no element tree.
 
-A writer takes an XML tree (see ``esb.codecs.xml``): dicts by local name, ``@name`` for attributes, ``#text`` beside them, lists for
-what repeats. The schema's order decides, not the dict's. ``None`` is left out, or written as ``xsi:nil`` where the
-schema wants the element and allows it. Everything wrong with a tree is an ``EncodeError`` that names the path.
+A writer takes an XML tree (see ``esb.codecs.xml``): dicts by local name, ``@name`` for attributes, ``#text`` beside
+them, lists for what repeats. The schema's order decides, not the dict's. ``None`` is left out, or written as
+``xsi:nil`` where the schema wants the element and allows it. Everything wrong with a tree is an ``EncodeError`` that
+names the path.
 """
 
 from __future__ import annotations

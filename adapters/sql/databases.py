@@ -15,7 +15,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from adapters.sql.statement import Procedure, Statement, Style
-from esb.spi import AdapterError, Clock, Malformed, Refused, Tree
+from esb.spi import AdapterError, Clock, Malformed, Refused, Tree, Unavailable
 
 BATCH = 256
 
@@ -121,6 +121,11 @@ class Database(ABC):
             if size > self.rules.max_answer_bytes:
                 raise Malformed(f"the rows hold more than {self.rules.max_answer_bytes} bytes (max_answer_bytes)")
         return rows
+
+
+def unfit(code: str) -> Unavailable:
+    """The views, columns or rights that the statement needs are not there: nobody said no, and nothing happened."""
+    return Unavailable(f"the database lacks what the statement needs ({code})")
 
 
 def refused(code: str, message: str = "") -> Refused:

@@ -9,7 +9,7 @@ from pymysql import err  # type: ignore[import-untyped]
 from pymysql.constants import COMMAND  # type: ignore[import-untyped]
 from sqlalchemy import URL
 
-from adapters.sql.databases import Answer, Database, Table, refused
+from adapters.sql.databases import Answer, Database, Table, refused, unfit
 from adapters.sql.statement import Procedure, Statement
 from esb.spi import AdapterError, Clock, Malformed, OutcomeUnknown, Tree, Unavailable
 
@@ -23,6 +23,7 @@ _TRANSIENT = {
     1226: "the account has used up its share",
 }
 _GONE = {1053, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2006, 2013, 2014, 2027, 2055}
+_UNFIT = {1044, 1049, 1054, 1064, 1142, 1143, 1146, 1227, 1305, 1370}
 _SIGNAL = 1644
 _MULTI_STATEMENTS_OFF = b"\x01\x00"
 
@@ -100,6 +101,10 @@ class MariaDB(Database):
         if number in _TRANSIENT:
             reason = f"the database stopped the statement, {_TRANSIENT[number]} ({number})"
             return OutcomeUnknown(reason) if can_commit else Unavailable(reason)
+        if number in _UNFIT:
+            return (
+                OutcomeUnknown(f"a procedure that may commit failed ({number})") if can_commit else unfit(str(number))
+            )
         return refused(str(number), str(error.args[1]) if number == _SIGNAL else type(error).__name__)
 
     def prepare(self, value: Tree) -> Any:

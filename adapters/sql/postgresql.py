@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import URL
 
-from adapters.sql.databases import Answer, Database, Table, refused
+from adapters.sql.databases import Answer, Database, Table, refused, unfit
 from adapters.sql.statement import Procedure, Statement
 from esb.codecs import DecodeError, json
 from esb.spi import AdapterError, Clock, Malformed, Tree, Unavailable
@@ -121,6 +121,8 @@ def _of_state(state: str, error: asyncpg.PostgresError) -> AdapterError | None:
         return Unavailable(f"the database stopped the statement, {_TRANSIENT[state]} ({state})")
     if state.startswith(("53", "55")):
         return Unavailable(f"the database is too busy for the statement ({state})")
+    if state.startswith("42"):
+        return unfit(state)
     if state.startswith(_GONE):
         return None
     return refused(state, str(error) if state == "P0001" else type(error).__name__)

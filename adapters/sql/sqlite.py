@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL
 
-from adapters.sql.databases import Answer, Database, Table, refused
+from adapters.sql.databases import Answer, Database, Table, refused, unfit
 from adapters.sql.statement import Procedure, Statement
 from esb.spi import AdapterError, Clock, Malformed, Tree, Unavailable
 
@@ -66,7 +66,7 @@ class SQLite(Database):
                 return Unavailable(f"the database did not run the statement ({name})")
             if name.startswith(_BROKEN):
                 return Malformed(f"the file is not a sound database ({name})", raw=name.encode())
-            return refused(name)
+            return unfit(name) if name == "SQLITE_ERROR" else refused(name)
         return refused(type(error).__name__) if isinstance(error, sqlite3.Error) else None
 
     def prepare(self, value: Tree) -> Any:

@@ -234,7 +234,7 @@ async def test_a_4xx_is_a_refusal_with_its_code_and_message(status: int) -> None
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
-    [("Retry-After: 7\r\n", 7.0), ("", None), ("Retry-After: soon\r\n", None), ("Retry-After: 99999999\r\n", 86400.0)],
+    [("Retry-After: 7\r\n", 7.0), ("", None), ("Retry-After: soon\r\n", 30.0), ("Retry-After: 99999999\r\n", 86400.0)],
 )
 async def test_too_busy_is_unavailable_with_its_wish(headers: str, seconds: float | None) -> None:
     async with against(http(b"busy", 429, headers)) as (adapter, _):
@@ -244,11 +244,21 @@ async def test_too_busy_is_unavailable_with_its_wish(headers: str, seconds: floa
         assert caught.value.raw == b"busy"
 
 
-async def test_a_date_to_retry_after_is_understood() -> None:
-    async with against(http(b"", 503, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n")) as (adapter, _):
+DATES = "Date: Wed, 21 Oct 2015 07:26:30 GMT\r\nRetry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n"
+
+
+async def test_a_date_to_retry_after_counts_from_the_answers_own_date() -> None:
+    async with against(http(b"", 503, DATES)) as (adapter, _):
         with pytest.raises(Unavailable) as caught:
             await adapter.call("POST /x", {"body": {}}, make_call())
-        assert caught.value.retry_after == 0.0
+        assert caught.value.retry_after == 90.0
+
+
+async def test_the_charset_that_an_answer_declares_is_believed() -> None:
+    body = '{"name":"医生甲"}'.encode("gb18030")
+    answer = http(body, 200, "Content-Type: application/json; charset=GBK\r\n")
+    async with against(answer) as (adapter, _):
+        assert await adapter.call("POST /x", {"body": {}}, make_call()) == {"name": "医生甲"}
 
 
 async def test_a_gateway_known_to_say_404_when_it_is_lost_is_unavailable() -> None:

@@ -160,9 +160,8 @@ async def test_the_server_itself_refuses_several_statements(db: Site) -> None:
     double = Statement("SELECT 1; INSERT INTO slot VALUES (96, 1, 1)", (), True)
     async with on(db, read_only=False) as adapter:
         adapter._parse = lambda _: double  # type: ignore[assignment]
-        with pytest.raises(Refused) as caught:
+        with pytest.raises((Refused, Unavailable), match=r"42601|1064"):
             await adapter.call("both", {}, make_call(5))
-        assert caught.value.code in ("42601", "1064")
     assert await db.do("SELECT no FROM slot WHERE no = 96") == []
 
 
@@ -318,11 +317,10 @@ async def test_an_out_parameter_that_does_not_come_back_is_malformed(pg: Site) -
             await adapter.call("call slots_of(in minimum, out nope)", {"minimum": 0}, make_call(5))
 
 
-async def test_a_procedure_that_does_not_exist_is_a_refusal(db: Site) -> None:
+async def test_a_procedure_that_does_not_exist_is_unavailable(db: Site) -> None:
     async with on(db) as adapter:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(Unavailable, match=r"42883|1305"):
             await adapter.call("call no_such_thing(in a)", {"a": 1}, make_call(5))
-        assert caught.value.code in ("42883", "1305")
 
 
 async def test_the_password_may_stand_apart(pg: Site) -> None:

@@ -1,6 +1,7 @@
 """The commands as a person runs them: what they print, how they end."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,9 +65,15 @@ def test_lint_counts_what_is_sound_and_lists_what_is_not(demo: Configured) -> No
 
 def test_the_bus_does_not_start_on_what_lint_refuses(demo: Configured) -> None:
     demo.edit("routes.yaml", "adapter: soap", "adapter: sap")
-    started = esb("run", "--port", "0")
-    assert started.exit_code == 2
-    assert "nothing was started" in started.output
+    started = subprocess.run(
+        [sys.executable, "-m", "esb.cli", "run", "--port", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert started.returncode == 2
+    assert "nothing was started" in started.stderr
 
 
 def test_examples_run_and_a_wrong_one_says_which_field(demo: Configured) -> None:
