@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from itertools import chain, repeat
 
 import orjson
 
@@ -20,13 +21,14 @@ from esb.pipeline.parts import Ending, Lane, Record
 from esb.store import Fate, Row, State
 
 _AT_ONCE = 8
-_EVERY_S = 60.0
-_LONGEST_S = 3600.0
+_EVERY_S, _TIMES = 60.0, 60
+_LATER_S = 600.0
 _log = get_logger()
 
 
 class Settler:
-    """Asks about unknown exchanges: at once if there is time, then at the route's intervals, then every minute.
+    """Asks about unknown exchanges: at once if there is time, then at the route's intervals, every minute for an hour,
+    and from then on every ten minutes: what is in doubt stays in doubt, and in the metrics, until it is decided.
 
     A system that does not know the exchange is believed from the last of the route's intervals on: before that it may
     still be working on it. An answer about another order or slot than the one in doubt decides nothing.
@@ -91,16 +93,15 @@ class Settler:
             return
         waits = lane.config.settle_after_s
         request = decode(row.request)
-        for number, wait in enumerate([*waits, *[_EVERY_S] * int(_LONGEST_S / _EVERY_S)], start=1):
+        for number, wait in enumerate(chain(waits, repeat(_EVERY_S, _TIMES), repeat(_LATER_S)), start=1):
             await self._sleep(wait)
             async with self._gate:
                 decided = await self._ask(row, request, None, last=number >= len(waits))
             if decided:
                 await self._end(row, decided)
                 return
-            if number == len(waits):
+            if number in (len(waits), len(waits) + _TIMES):
                 _log.error("exchange_still_unknown", exchange=row.id, operation=row.operation, attempts=number)
-        _log.error("exchange_left_unknown", exchange=row.id, operation=row.operation, reason="asked for an hour")
 
     async def _ask(
         self, row: Row, request: Mapping[str, object], deadline: float | None, *, last: bool

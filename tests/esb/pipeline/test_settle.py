@@ -132,15 +132,19 @@ async def test_an_answer_that_is_no_lock_decides_nothing(tmp_path: Path) -> None
         await bus.until(first.exchange, "done")
 
 
-async def test_after_an_hour_without_a_decision_it_stays_unknown_and_is_left_to_people(tmp_path: Path) -> None:
+async def test_what_stays_in_doubt_is_asked_for_ever_more_slowly_and_stays_in_the_metrics(tmp_path: Path) -> None:
     async with running(tmp_path) as bus:
+        gate = Gate(GOOD_LOCK)
         bus.his.does("Lock", silence())
-        bus.his.does("Find", LATER)
+        bus.his.does("Find", *[LATER] * 70, gate)
         first = await bus.lock()
-        await bus.until_value("unknown_open", 0)
+        await gate.entered.wait()
+        assert bus.value("unknown_open") == 1
         row, again = await bus.row(first.exchange), await bus.lock()
+        gate.open.set()
+        await bus.until(first.exchange, "done")
     assert (row.state, again.outcome, bus.his.count("Lock")) == ("unknown", Outcome.UNKNOWN, 1)
-    assert bus.clock.slept == [0.5, 1, 2, 5, 10, 30] + [60.0] * 60
+    assert bus.clock.slept == [0.5, 1, 2, 5, 10, 30] + [60.0] * 60 + [600.0] * 4
 
 
 async def test_a_question_gets_no_more_than_what_remains_of_the_deadline(tmp_path: Path) -> None:
