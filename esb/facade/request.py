@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from esb.codecs import DecodeError, json
@@ -20,6 +21,8 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 CLOSE = (b"connection", b"close")
+_DISCARDED = 32 * 1024 * 1024
+_DISCARD_S = 5.0
 _KEY = re.compile(rb"[!-~]{1,128}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _MEDIA_TYPE = re.compile(rb'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
@@ -45,12 +48,12 @@ class Limits:
 class Head:
     """The headers that the facade reads; all others are counted and ignored."""
 
-    __slots__ = ("content_length", "content_type", "has_body", "is_encoded", "keys", "request_id", "size")
+    __slots__ = ("content_length", "content_type", "has_body", "is_encoded", "keys", "request_id", "size", "waits")
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
         self.content_type = b""
         self.content_length = 0
-        self.has_body = self.is_encoded = False
+        self.has_body = self.is_encoded = self.waits = False
         self.keys: list[bytes] = []
         self.request_id = ""
         self.size = 0
@@ -88,6 +91,10 @@ def _content_encoding(head: Head, value: bytes) -> None:
     head.is_encoded = value.strip().lower() != b"identity"
 
 
+def _expect(head: Head, value: bytes) -> None:
+    head.waits = value.strip().lower() == b"100-continue"
+
+
 def _idempotency_key(head: Head, value: bytes) -> None:
     head.keys.append(value)
 
@@ -102,6 +109,7 @@ _HEADERS: dict[bytes, Callable[[Head, bytes], None]] = {
     b"content-length": _content_length,
     b"transfer-encoding": _transfer_encoding,
     b"content-encoding": _content_encoding,
+    b"expect": _expect,
     b"idempotency-key": _idempotency_key,
     b"x-request-id": _request_id,
 }
@@ -158,12 +166,12 @@ def _merge(target: Target, body: Tree, tree: dict[str, Tree], errors: list[Field
 
 async def _read_body(head: Head, receive: Receive, limits: Limits) -> Tree:
     if head.content_length > limits.body:
-        raise Problem("body_too_large", f"the limit is {limits.body} bytes", headers=[CLOSE])
+        await _too_large(head, receive, limits.body)
     if head.is_encoded or not _MEDIA_TYPE.fullmatch(head.content_type):
         raise Problem("media_type_unsupported", headers=[CLOSE] if head.has_body else ())
     try:
         async with asyncio.timeout(limits.body_s):
-            data = await _receive_body(receive, limits.body)
+            data = await _receive_body(head, receive, limits.body)
     except TimeoutError:
         raise Problem("body_timeout", headers=[CLOSE]) from None
     try:
@@ -172,7 +180,26 @@ async def _read_body(head: Head, receive: Receive, limits: Limits) -> Tree:
         raise Problem("json_malformed", error.reason) from None
 
 
-async def _receive_body(receive: Receive, limit: int) -> bytes:
+async def _too_large(head: Head, receive: Receive, limit: int) -> NoReturn:
+    """Refuse a body that is too large, so that its sender hears it.
+
+    To close on one who still sends would reset the connection under the answer. What comes is thrown away for a while;
+    who waits for 100 Continue has not begun.
+    """
+    left = 0 if head.waits else _DISCARDED
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while left > 0:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
+    raise Problem("body_too_large", f"the limit is {limit} bytes", headers=[CLOSE])
+
+
+async def _receive_body(head: Head, receive: Receive, limit: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         data: bytes = message.get("body", b"")
@@ -186,7 +213,7 @@ async def _receive_body(receive: Receive, limit: int) -> bytes:
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > limit:
-            raise Problem("body_too_large", f"the limit is {limit} bytes", headers=[CLOSE])
+            await _too_large(head, receive, limit)
         if not message.get("more_body"):
             return b"".join(chunks)
         message = await receive()

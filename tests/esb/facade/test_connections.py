@@ -220,6 +220,14 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_sent(url: str) -> N
         assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
+async def test_who_sends_ten_megabytes_without_asking_hears_why_they_are_refused(url: str) -> None:
+    async with connected(url) as (reader, writer):
+        writer.write(post("Content-Length: 10000000\r\n") + b"x" * 10_000_000)
+        await writer.drain()
+        status, _, body = await read_answer(reader)
+        assert (status, json.loads(body)["code"]) == (413, "body_too_large")
+
+
 async def test_a_client_that_waits_for_100_continue_gets_it(url: str) -> None:
     async with connected(url) as (reader, writer):
         writer.write(post("Content-Length: 2\r\nExpect: 100-continue\r\n"))
