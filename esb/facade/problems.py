@@ -31,7 +31,11 @@ CATALOGUE: Mapping[str, Entry] = {
     "query_malformed": Entry(400, "查询参数无法解析", "The query cannot be parsed"),
     "json_malformed": Entry(400, "请求体不是合格的 JSON", "The body is not acceptable JSON"),
     "body_unexpected": Entry(400, "该操作没有请求体", "This operation takes no body"),
-    "http_malformed": Entry(400, "不是合格的 HTTP 请求", "This is not a valid HTTP request"),
+    "http_malformed": Entry(
+        400,
+        "不是合格的 HTTP 请求；地址里的汉字须经百分号编码",
+        "This is not a valid HTTP request; characters beyond ASCII in an address must be percent-encoded",
+    ),
     "idempotency_key_missing": Entry(400, "缺少 Idempotency-Key 请求头", "The header Idempotency-Key is missing"),
     "idempotency_key_malformed": Entry(
         400,
