@@ -54,7 +54,7 @@ class Facade:
         registry: CollectorRegistry | None = None,
         clock: Clock | None = None,
         jitter: Jitter = random.random,
-        drain_s: float = 30.0,
+        drain_s: float = 10.0,
     ) -> None:
         registry = registry or CollectorRegistry()
         clock = clock or SystemClock()

@@ -112,7 +112,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def server_config(app: Any, *, host: str = "127.0.0.1", port: int = 8080, **options: Any) -> uvicorn.Config:
-    """How the facade is served. ``options`` are uvicorn's own and win."""
+    """How the facade is served. ``options`` are uvicorn's own and win.
+
+    A stop takes at most 30 seconds: ten for requests, ten for the facade's effects and ten for the pipeline's. What is
+    still under way then is in the journal, and the next start settles it.
+    """
     settings: dict[str, Any] = {
         "http": BoundedProtocol,
         "ws": "none",
@@ -123,6 +127,6 @@ def server_config(app: Any, *, host: str = "127.0.0.1", port: int = 8080, **opti
         "server_header": False,
         "proxy_headers": False,
         "timeout_keep_alive": 30,
-        "timeout_graceful_shutdown": 30,
+        "timeout_graceful_shutdown": 10,
     }
     return uvicorn.Config(app, host=host, port=port, **(settings | options))

@@ -22,7 +22,7 @@ from esb.policies.cache import Cache
 from esb.policies.retry import Retry
 from esb.store import Earlier, State, Store, StoreError
 
-_DRAIN_S = 30.0
+_DRAIN_S = 10.0
 _GRACE_S = 0.5
 _DEFAULT_TIMEOUT_S = 8.0
 _TREE_FACTOR = 5  # a kept answer is its JSON and its tree, which takes some four times as much memory
@@ -65,7 +65,7 @@ class Pipeline:
         await self._settler.recover(await self._store.unfinished())
 
     async def close(self) -> None:
-        """Wait for effects under way, up to 30 seconds, then stop settling and close everything."""
+        """Wait for effects under way, up to 10 seconds, then stop settling and close everything."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_DRAIN_S)
         await self._settler.close()
