@@ -157,6 +157,10 @@ def _reason(error: Exception, strict: bool) -> str:
         return f"it is not well-formed ({_first_line(error)}){hint}"
     if isinstance(error, RecursionError):
         return "its schemas are nested too deeply"
+    if isinstance(error, KeyError):
+        return f"a part of it has no attribute {error}, which it needs"
+    if isinstance(error, AttributeError | AssertionError | TypeError):
+        return f"its structure is not that of a WSDL 1.1 with XML Schema ({_first_line(error)})"
     return f"{type(error).__name__}: {_first_line(error)}"
 
 
