@@ -134,6 +134,9 @@ def _safety(contract: Contract, routes: Routes, route: RouteConfig, operation: O
     place = ("routes", operation.name)
     if operation.effect is not Effect.READ and route.cache_s:
         yield routes.finding((*place, "cache"), f"only reads are cached; '{operation.name}' is {operation.effect}")
+    if operation.owner and route.cache_s:
+        message = f"'{operation.name}' answers what belongs to its caller (x-owner) and is not cached"
+        yield routes.finding((*place, "cache"), message, "remove cache: two callers would share one answer")
     if operation.effect is not Effect.ONCE and route.settle:
         yield routes.finding((*place, "settle"), f"only 'once' is settled; '{operation.name}' is {operation.effect}")
     if operation.effect is Effect.ONCE:

@@ -60,6 +60,12 @@ def test_the_demo_hospital_is_sound(demo: Configured) -> None:
         ),
         (
             "routes.yaml",
+            "report.list:         {to: lis,",
+            "report.list:         {to: lis, cache: 5s,",
+            "'report.list' answers what belongs to its caller (x-owner) and is not cached",
+        ),
+        (
+            "routes.yaml",
             "  parking.fee: ",
             "  parking.fees: ",
             "operation 'parking.fees' is not in the contract (did you mean 'parking.fee'?)",
