@@ -224,6 +224,9 @@ def _action_findings(mapping: FieldMapping, endpoint: Endpoint | None) -> Iterat
         for problem in endpoint.check(mapping.action, mapping.request_fields):
             named = next((field for field in mapping.request_fields if f"'{field}'" in problem), None)
             yield _place(mapping, ("action",) if named is None else ("request", named), problem)
+        marks = dict(reversed(mapping.source_paths("answer")))
+        for path, problem in endpoint.check_answer(mapping.action, list(marks)):
+            yield Finding(mapping.file, *marks[path], problem)
 
 
 def _place(mapping: FieldMapping, path: tuple[str, ...], message: str, hint: str = "") -> Finding:

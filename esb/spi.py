@@ -29,6 +29,7 @@ __all__ = [
     "Effect",
     "Envelope",
     "Finding",
+    "KnowsAnswers",
     "Malformed",
     "Outcome",
     "OutcomeUnknown",
@@ -110,6 +111,14 @@ class Adapter(Protocol):
 
     def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
         """Lint: what is wrong with a mapping's action and the names at the top of its request, one sentence each."""
+
+
+@runtime_checkable
+class KnowsAnswers(Protocol):
+    """An adapter that knows its system's answers by a schema of their own, such as a WSDL."""
+
+    def check_answer(self, action: str, paths: Sequence[str]) -> Iterable[tuple[str, str]]:
+        """Lint: the answer paths of a mapping (``Slots.Slot[].No``) that no answer can have, each with a sentence."""
 
 
 class Envelope(Protocol):

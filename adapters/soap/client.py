@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from adapters.soap.settings import Settings
 from adapters.soap.wsdl import WsdlError, allowed
 from esb.codecs import EncodeError, xml
 from esb.codecs import charset as charsets
+from esb.codecs.xml import Shape
 from esb.codecs.xmltext import escape, escape_attribute
 from esb.codecs.yaml import nearest
 from esb.http import HttpAnswer, HttpCarrier
@@ -113,6 +116,14 @@ class Soap:
             yield str(error.args[0])
             return
         yield from _wrong_fields(operation, [name for name in fields if name != "_headers"])
+
+    def check_answer(self, action: str, paths: Sequence[str]) -> Iterable[tuple[str, str]]:
+        """See ``esb.spi.KnowsAnswers``; by the types of the WSDL."""
+        with contextlib.suppress(LookupError):
+            operation = self._service.operation(action) if self._service is not None else None
+            if operation is not None and operation.shape is not None and not operation.encoding:
+                found = ((path, _not_answered(operation.shape, path)) for path in paths)
+                yield from ((path, wrong) for path, wrong in found if wrong)
 
     async def _ready(self, call: Call) -> tuple[Service, HttpCarrier]:
         if self._closed:
@@ -263,6 +274,21 @@ def _useless(answer: HttpAnswer, what: str) -> AdapterError:
     if answer.status >= 500:
         return OutcomeUnknown(reason, raw=answer.body)
     return Malformed(reason, raw=answer.body)
+
+
+def _not_answered(shape: Shape | None, path: str) -> str:
+    """What is wrong with a path into an answer of this shape; "" when nothing can be said against it."""
+    for step in re.sub(r"\[[^\]]*\]", "", path).split("."):
+        if step.startswith(("@", "#")):
+            return ""
+        if shape is None:
+            return f"'{step}' cannot stand inside of a text in the answer"
+        if shape.wild or not shape:
+            return ""
+        if step not in shape:
+            return f"the answer has no '{step}' ({nearest(step, shape) or 'known: ' + ', '.join(shape)})"
+        shape = shape[step][1]
+    return ""
 
 
 def _wrong_fields(operation: Operation, fields: Sequence[str]) -> Iterable[str]:

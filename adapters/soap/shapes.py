@@ -35,12 +35,18 @@ class Shapes:
             shape = Shape()
             self._shapes[id(type_)] = (type_, shape)
             for name, many, inner in self._children(type_):
+                if inner is None:
+                    shape.wild = True
+                    continue
                 known = shape.get(name)
                 shape[name] = (many or (known is not None and known[0]), self.of(inner))
         return self._shapes[id(type_)][1]
 
     def _children(self, type_: Any) -> Iterator[tuple[str, bool, Any]]:
-        """Own elements, and those of the types that extend this one and may stand in its place."""
+        """Own elements, and those of the types that extend this one and may stand in its place.
+
+        Without a type: any element.
+        """
         for one in (type_, *self._derived.get(id(type_), ())):
             inner = one._element
             if inner is not None and not (isinstance(inner, Element) and isinstance(inner.type, AnySimpleType)):
@@ -49,12 +55,15 @@ class Shapes:
 
 def _elements(part: Any, many: bool) -> Iterator[tuple[str, bool, Any]]:
     if not hasattr(part, "max_occurs"):
-        return  # a reference to xs:schema, as in a .NET DataSet
+        yield "", many, None  # a reference to xs:schema, as in a .NET DataSet
+        return
     many = many or part.max_occurs == "unbounded" or int(part.max_occurs) > 1
     if isinstance(part, Element):
         yield part.qname.localname, many, part.type
     elif isinstance(part, Group):
         yield from _elements(part.child, many)
-    elif not isinstance(part, AnyElement):
+    elif isinstance(part, AnyElement):
+        yield "", many, None
+    else:
         for child in part:
             yield from _elements(child, many)

@@ -49,8 +49,11 @@ class Shape(dict[str, tuple[bool, "Shape | None"]]):
     """What a schema knows of an element's children.
 
     Local name -> (is a list, shape of the child; ``None`` for plain text). May refer to itself, and is not changed
-    after its first use. A name that is not in it is read by what it looks like.
+    after its first use. A name that is not in it is read by what it looks like. ``wild``: the schema lets in elements
+    that it does not name.
     """
+
+    wild = False
 
     @cached_property
     def flat(self) -> bool:

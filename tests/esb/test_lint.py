@@ -108,6 +108,18 @@ def test_the_demo_hospital_is_sound(demo: Configured) -> None:
             "malformed: there is no such order",
             "the mapping of 'registration.find' never refuses with not_found: absence could not be settled",
         ),
+        (
+            "mappings/his_soap/registration.find.yaml",
+            "$Lock.Expires |",
+            "$Lock.Expire |",
+            "registration.find.yaml:11:18: the answer has no 'Expire' (did you mean 'Expires'?)",
+        ),
+        (
+            "mappings/his_soap/schedule.list.yaml",
+            "$s.DoctorName",
+            "$s.DoctorNam",
+            "the answer has no 'DoctorNam' (did you mean 'DoctorName'?)",
+        ),
         ("mappings/his_soap/doctor.search.yaml", "| fen", "| fenn", "(did you mean 'fen'?)"),
         (
             "mappings/his_soap/doctor.search.yaml",
