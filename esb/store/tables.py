@@ -93,9 +93,10 @@ idempotency = sa.Table(
 )
 
 
-def insert_sql(dialect: sa.Dialect) -> str:
-    """The insert of one ``Row`` as text, its parameters in the row's own order: nothing is compiled for a row."""
+def insert_sql(dialect: sa.Dialect, rows: int) -> str:
+    """The insert of so many ``Row`` as text, parameters in the row's own order: nothing is compiled for a row."""
     compiled: Any = exchange.insert().compile(dialect=dialect, column_keys=list(Row._fields))
     if compiled.positiontup is not None and tuple(compiled.positiontup) != Row._fields:
         raise AssertionError("columns of exchange must stand in the order of Row")
-    return str(compiled)
+    head, values = str(compiled).split(" VALUES ")
+    return f"{head} VALUES {', '.join([values] * rows)}"

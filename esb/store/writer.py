@@ -7,6 +7,8 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -18,6 +20,8 @@ from esb.store.tables import Row, StoreError, insert_sql
 _T = TypeVar("_T")
 _COMPRESS_FROM = 1024
 _LARGEST_BATCH = 2000
+_BESIDE_WORKS = 200
+_ROWS_A_STATEMENT = 100
 _log = get_logger()
 
 Work = Callable[[sa.Connection], Any]
@@ -49,26 +53,27 @@ class Writer:
     """The thread. ``add`` never waits and is for rows that nobody waits for; they may lie ``linger_s`` before they are
     written. ``do`` is done at once with all that has gathered, and its result comes after the commit.
 
-    The queue has no bound of its own: who admits work looks at ``backlog`` first.
+    The queues have no bound: who admits work looks at ``backlog`` first. What somebody waits for goes first.
     """
 
     def __init__(self, engine: sa.Engine, metrics: Metrics, linger_s: float) -> None:
         self._engine = engine
         self._metrics = metrics
         self._linger_s = linger_s
-        self._insert = insert_sql(engine.dialect)
-        self._queue: deque[Row | _Waiting] = deque()
+        self._insert = lru_cache(_ROWS_A_STATEMENT)(partial(insert_sql, engine.dialect))
+        self._works: deque[_Waiting] = deque()
+        self._rows: deque[Row] = deque()
         self._some = threading.Event()
         self._urgent = threading.Event()
         self._added = self._taken = 0  # bytes; each is changed by one thread only
         self._stopping = False
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
-        metrics.journal_lag.set_function(lambda: len(self._queue))
+        metrics.journal_lag.set_function(lambda: self.backlog)
 
     @property
     def backlog(self) -> int:
         """Works that no commit has taken yet."""
-        return len(self._queue)
+        return len(self._works) + len(self._rows)
 
     @property
     def backlog_bytes(self) -> int:
@@ -90,7 +95,7 @@ class Writer:
     def add(self, row: Row) -> None:
         if self._stopping:
             return self._failed([row], StoreError("the store is closed"))
-        self._queue.append(row)
+        self._rows.append(row)
         self._added += _size(row)
         if not self._some.is_set():
             self._some.set()
@@ -103,13 +108,13 @@ class Writer:
         if self._stopping:
             raise StoreError("the store is closed")
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._queue.append((work, future))
+        self._works.append((work, future))
         self._urgent.set()
         self._some.set()
         return await future
 
     def _write(self) -> None:
-        while not self._stopping or self._queue:
+        while not self._stopping or self.backlog:
             self._some.wait()
             self._urgent.wait(self._linger_s)
             self._some.clear()
@@ -118,13 +123,14 @@ class Writer:
                 self._commit(batch)
 
     def _take(self) -> list[Row | _Waiting]:
-        count = min(len(self._queue), _LARGEST_BATCH)
-        if len(self._queue) > count or self._stopping:
+        works = [self._works.popleft() for _ in range(min(len(self._works), _LARGEST_BATCH))]
+        count = min(len(self._rows), _BESIDE_WORKS if works else _LARGEST_BATCH)
+        rows = [self._rows.popleft() for _ in range(count)]
+        if self.backlog or self._stopping:
             self._urgent.set()
             self._some.set()
-        batch = [self._queue.popleft() for _ in range(count)]
-        self._taken += sum(_size(one) for one in batch if isinstance(one, Row))
-        return batch
+        self._taken += sum(map(_size, rows))
+        return [*rows, *works]
 
     def _commit(self, batch: list[Row | _Waiting]) -> None:
         try:
@@ -141,10 +147,12 @@ class Writer:
         self._answer(lambda future, result: future.set_result(result), done)
 
     def _transact(self, batch: list[Row | _Waiting]) -> list[tuple[asyncio.Future[Any], Any]]:
+        """Many rows a statement: each gives the interpreter's lock away, and a busy loop is slow to give it back."""
         rows = [packed(one) for one in batch if isinstance(one, Row)]
         with self._engine.begin() as connection:
-            if rows:
-                connection.exec_driver_sql(self._insert, rows)
+            for at in range(0, len(rows), _ROWS_A_STATEMENT):
+                some = rows[at : at + _ROWS_A_STATEMENT]
+                connection.exec_driver_sql(self._insert(len(some)), tuple(chain.from_iterable(some)))
             return [(one[1], one[0](connection)) for one in batch if not isinstance(one, Row)]
 
     def _failed(self, batch: list[Row | _Waiting], error: Exception) -> None:

@@ -71,9 +71,30 @@ async def test_what_waits_goes_into_one_commit(store: Store) -> None:
     assert await store.find(rows[0].id) is None
     effects = await asyncio.gather(*(store.open(claim(key=str(i))) for i in range(50)))
     assert effects == [None] * 50
-    assert await store.find(rows[-1].id) is not None
+    assert await until(lambda: store.find(rows[-1].id))
     assert _sample(store, "journal_batch_size_sum") == 550
     assert _sample(store, "journal_batch_size_count") <= 3
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+async def test_every_row_of_a_batch_is_written_whole(store: Store, count: int) -> None:
+    store._writer._linger_s = 0.05
+    rows = [row(raw=bytes([number % 256]) * number) for number in range(count)]
+    for one in rows:
+        store.write(one)
+    await until(lambda: store.find(rows[-1].id))
+    assert [await store.find(one.id) for one in rows] == rows
+
+
+async def test_an_effect_goes_before_the_rows_of_reads_that_wait(store: Store) -> None:
+    commits: list[int] = []
+    commit = store._writer._commit
+    store._writer._commit = lambda batch: (commits.append(len(batch)), commit(batch))[1]  # type: ignore[method-assign]
+    store._writer._linger_s = 60.0
+    for _ in range(1500):
+        store.write(row())
+    await store.open(claim())
+    assert commits[0] == 201
 
 
 async def test_an_effect_does_not_wait_for_the_rows_of_reads_to_gather(store: Store) -> None:
