@@ -35,9 +35,11 @@ class Row:
     met: bool
 
 
-def row(name: str, value: float, unit: str, target: str, baseline: float | None = None) -> Row:
-    """``target`` is written ``>= 8`` or ``<= 1.0``."""
-    ratio = value / baseline if baseline else None
+def row(
+    name: str, value: float, unit: str, target: str, baseline: float | None = None, ratio: float | None = None
+) -> Row:
+    """``target`` is written ``>= 8`` or ``<= 1.0``. Give ``ratio`` when it is not just value / baseline."""
+    ratio = ratio or (value / baseline if baseline else None)
     sign, bound = target.split()
     judged = value if ratio is None else ratio
     met = judged >= float(bound) if sign == ">=" else judged <= float(bound)

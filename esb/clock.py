@@ -31,13 +31,15 @@ class SystemClock:
         return datetime.now(SHANGHAI)
 
 
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
+
+
 class Ids:
     """Time-ordered ids: 26 Crockford base-32 characters, 48 bits of milliseconds and 80 of randomness (ULID layout).
 
     Ids made by one process sort in the order they were made, within one millisecond too.
     """
-
-    _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -62,5 +64,4 @@ class Ids:
         return int.from_bytes(taken, "big")
 
     def _text(self, value: int) -> str:
-        alphabet = self._ALPHABET
-        return "".join([alphabet[(value >> shift) & 31] for shift in range(125, -1, -5)])
+        return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])

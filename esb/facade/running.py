@@ -9,7 +9,7 @@ from typing import Any
 from esb.facade.request import ClientGone, Receive
 from esb.model import Effect, Result
 
-_WATCH_AFTER_S = 0.05
+_WATCH_AFTER_S = 0.25
 
 
 class Running:
