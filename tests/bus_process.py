@@ -18,12 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from esb.store.writer import unpack
 from tests.sandbox_process import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,15 +66,15 @@ class Bus:
         with contextlib.closing(sqlite3.connect(self.folder / "esb.db")) as database:
             database.row_factory = sqlite3.Row
             rows = database.execute("SELECT * FROM exchange WHERE operation = ? ORDER BY id", (operation,)).fetchall()
-        return [{name: _unpacked(row[name]) for name in row.keys()} for row in rows]  # noqa: SIM118
+        return [{name: _unpacked(name, row[name]) for name in row.keys()} for row in rows]  # noqa: SIM118
 
-    def row(self, operation: str, exchange: str) -> dict[str, Any]:
-        """One row of the journal; a read's is written after its answer."""
+    def row(self, operation: str, value: str, column: str = "id") -> dict[str, Any]:
+        """The row of the journal that has ``value`` in ``column``; a read's is written after its answer."""
         for _ in _tries(5.0):
-            found = [row for row in self.journal(operation) if row["id"] == exchange]
+            found = [row for row in self.journal(operation) if row[column] == value]
             if found:
                 return found[0]
-        raise AssertionError(f"the journal does not hold {exchange}")
+        raise AssertionError(f"the journal does not hold {value}")
 
     def until(self, path: str, wanted: Any, seconds: float = 20.0) -> Any:
         """Ask ``path`` until ``wanted(body)`` is true."""
@@ -98,11 +98,8 @@ class Bus:
         return self.process.wait(40)
 
 
-def _unpacked(value: Any) -> Any:
-    if isinstance(value, bytes) and value[:1] == b"\x78":
-        with contextlib.suppress(zlib.error):
-            return zlib.decompress(value)
-    return value
+def _unpacked(name: str, value: Any) -> Any:
+    return unpack(value) if name in ("request", "sent", "raw", "answer") else value
 
 
 def _tries(seconds: float) -> Iterator[None]:

@@ -68,7 +68,9 @@ def state_tree(result: Result, refusals: Mapping[str, Refusal]) -> dict[str, Tre
         "final": result.outcome in FINAL,
     }
     if result.outcome is Outcome.DONE:
-        state["answer"] = json.decode(result.encoded) if result.encoded is not None else result.body
+        kept = json.decode(result.encoded) if result.encoded is not None else result.body
+        if kept is not None:  # the journal keeps no answer of a read without a key
+            state["answer"] = kept
     elif result.outcome in FINAL:
         code, entry = _entry(refusals, result)
         state["problem"] = problem_body(code, entry, exchange=result.exchange, errors=_errors(result))

@@ -9,6 +9,8 @@ from tests.bus_process import Bus, start_bus
 from tests.journeys.conftest import QUICK, lock_request, open_slot, tomorrow
 from tests.sandbox_process import Sandbox
 
+KEPT = {"html_error": b"<html", "dtd": b"<!DOCTYPE", "gbk_undeclared": "医生甲".encode("gbk"), "truncated": b"Slot"}
+
 Answer = tuple[int, dict[str, str], Any]
 
 
@@ -53,8 +55,8 @@ def test_a_read_of_a_broken_system_is_told_as_what_it_is(
     assert code is None or problem["code"] == code
     assert got != 503 or int(headers["retry-after"]) >= 1
     row = bus.row("schedule.list", problem["exchange"])
-    if fault in ("garbage", "html_error", "dtd", "gbk_undeclared"):
-        assert row["received"], "the raw answer is kept"
+    assert KEPT.get(fault, b"") in row["raw"], "the raw answer is kept"
+    assert bool(row["raw"]) == (fault not in ("hang", "reset_before", "empty"))
 
 
 def test_a_slow_read_is_retried_and_answers(bus: Bus, hospital: Sandbox) -> None:

@@ -117,3 +117,11 @@ def test_a_parking_fee_is_quoted_in_fen(bus: Bus) -> None:
     assert status == 200
     assert quote_["due"] == quote_["fee"] - quote_["paid"] - quote_["discount"] == 1500
     assert bus.call("GET", f"/v1/parking/fees?plate={quote('京A00000')}")[2]["code"] == "car_unknown"
+
+
+def test_the_exchange_of_a_read_shows_its_state_and_no_answer(bus: Bus) -> None:
+    status, headers, _ = bus.call("GET", "/v1/departments?level=2", headers={"X-Request-Id": "one-read"})
+    assert (status, headers["x-request-id"]) == (200, "one-read")
+    row = bus.row("department.list", "one-read", "request_id")
+    status, _, state = bus.call("GET", f"/v1/exchanges/{row['id']}")
+    assert (status, state) == (200, {"id": row["id"], "outcome": "done", "final": True})

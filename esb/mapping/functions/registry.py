@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
 from esb.mapping.values import FunctionError, kind
@@ -108,12 +107,6 @@ def need_int(value: Tree) -> int:
 def need_list(value: Tree) -> list[Tree]:
     """The list itself; another value is a list of one, because XML writes it so."""
     return value if isinstance(value, list) else [value]
-
-
-def need_number(value: Tree) -> int | Decimal:
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return value
-    raise FunctionError(f"needs a number, got {kind(value)}")
 
 
 def need_dict(value: Tree) -> dict[str, Tree]:
