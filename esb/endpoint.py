@@ -24,7 +24,7 @@ from esb.policies import Limited
 from esb.policies.breaker import CircuitBreaker
 from esb.policies.bulkhead import Bulkhead
 from esb.policies.ratelimit import RateLimit
-from esb.spi import Adapter, Call, Envelope, KnowsAnswers
+from esb.spi import Adapter, Call, Described, Description, Envelope
 
 _GRACE_S = 0.1
 _CLOSE_S = 5.0
@@ -204,11 +204,11 @@ class Endpoint:
         """Lint: what the adapter finds wrong with a mapping's action and the top names of its request."""
         return () if self._envelopes else self._adapter.check(action, fields)
 
-    def check_answer(self, action: str, paths: Sequence[str]) -> Iterable[tuple[str, str]]:
-        """Lint: answer paths that the system's own schema does not have, each with a sentence."""
-        if self._envelopes or not isinstance(self._adapter, KnowsAnswers):
-            return ()
-        return self._adapter.check_answer(action, paths)
+    def describe(self, action: str) -> Description:
+        """What the system itself says of an action's request and answer; nothing where envelopes hide it."""
+        if self._envelopes or not isinstance(self._adapter, Described):
+            return Description()
+        return self._adapter.describe(action)
 
     def decode_example(self, text: str) -> Tree:
         """The tree of an example's answer written as text; raises ``Malformed``."""

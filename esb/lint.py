@@ -23,6 +23,7 @@ from esb.mapping import Codes, ExampleResult, load_codes, load_mapping, run_exam
 from esb.mapping import Mapping as FieldMapping
 from esb.model import Effect
 from esb.observe import Metrics
+from esb.types import Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +225,16 @@ def _action_findings(mapping: FieldMapping, endpoint: Endpoint | None) -> Iterat
         for problem in endpoint.check(mapping.action, mapping.request_fields):
             named = next((field for field in mapping.request_fields if f"'{field}'" in problem), None)
             yield _place(mapping, ("action",) if named is None else ("request", named), problem)
-        marks = dict(reversed(mapping.source_paths("answer")))
-        for path, problem in endpoint.check_answer(mapping.action, list(marks)):
-            yield Finding(mapping.file, *marks[path], problem)
+        answer = endpoint.describe(mapping.action).answer
+        for path, mark in mapping.source_paths("answer"):
+            found = answer.at(_names(path))
+            if isinstance(found, Lost):
+                hint = nearest(found.step, found.known)
+                yield Finding(mapping.file, *mark, f"no answer to {mapping.action} has '{path}'", hint)
+
+
+def _names(path: str) -> list[str]:
+    return [step for step in re.split(r"[.\[\]-]+", path) if step and not step.isdigit()]
 
 
 def _place(mapping: FieldMapping, path: tuple[str, ...], message: str, hint: str = "") -> Finding:

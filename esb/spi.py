@@ -17,8 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from esb.clock import SHANGHAI, Clock, SystemClock
 from esb.errors import AdapterError, ConfigError, Finding, Malformed, Outcome, OutcomeUnknown, Refused, Unavailable
 from esb.model import Effect, Tree
+from esb.types import ANY, Description, Type
 
 __all__ = [
+    "ANY",
     "SHANGHAI",
     "Adapter",
     "AdapterError",
@@ -26,16 +28,18 @@ __all__ = [
     "Call",
     "Clock",
     "ConfigError",
+    "Described",
+    "Description",
     "Effect",
     "Envelope",
     "Finding",
-    "KnowsAnswers",
     "Malformed",
     "Outcome",
     "OutcomeUnknown",
     "Refused",
     "SystemClock",
     "Tree",
+    "Type",
     "Unavailable",
     "Wire",
 ]
@@ -114,11 +118,11 @@ class Adapter(Protocol):
 
 
 @runtime_checkable
-class KnowsAnswers(Protocol):
-    """An adapter that knows its system's answers by a schema of their own, such as a WSDL."""
+class Described(Protocol):
+    """An adapter that knows what its system takes and answers by a schema of its own: WSDL, HL7 tables, FHIR, SQL."""
 
-    def check_answer(self, action: str, paths: Sequence[str]) -> Iterable[tuple[str, str]]:
-        """Lint: the answer paths of a mapping (``Slots.Slot[].No``) that no answer can have, each with a sentence."""
+    def describe(self, action: str) -> Description:
+        """Lint, explain, drafting: request and answer of a fixed action; ``ANY`` where nothing is known. No network."""
 
 
 class Envelope(Protocol):
