@@ -19,7 +19,11 @@ _SECTIONS = "sections: endpoints, routes"
 
 
 class Limits(Model):
-    """What one system can bear; shared by all routes to it."""
+    """What one system can bear; shared by all routes to it.
+
+    ``concurrency`` is how many calls run at once, ``queue`` how many more wait for one to end. ``rate`` is how many may
+    begin in a time. ``breaker``: after so many failures in a time no call goes out for a while.
+    """
 
     concurrency: Count = Field(20, ge=1, le=10_000)
     queue: Count = Field(100, ge=0, le=100_000)
@@ -28,7 +32,12 @@ class Limits(Model):
 
 
 class EndpointConfig(Model):
-    """One configured system. ``settings`` belong to the adapter; ``site`` is what mappings read as ``$site``."""
+    """One configured system.
+
+    ``adapter`` is the protocol it speaks. ``dialect`` is the folder under ``mappings/`` with its mappings. ``settings``
+    belong to the adapter; ``site`` is what mappings read as ``$site``. ``envelope`` wraps every payload, outermost
+    first. ``limits`` are what the system can bear.
+    """
 
     adapter: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     dialect: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -58,7 +67,12 @@ def _named(item: Any) -> tuple[str, dict[str, Any]]:
 
 
 class RouteConfig(Model):
-    """One operation's way to one endpoint."""
+    """One operation's way to one endpoint.
+
+    ``to`` is the endpoint that answers. ``timeout`` is for the whole exchange, retries included. ``retry`` is how often
+    it is sent again when nothing decided. ``cache`` is how long an answer is given again. ``settle`` is the read that
+    asks whether it happened, when nothing is known. ``settle_after`` are the pauses before it asks, one after another.
+    """
 
     to: str
     timeout_s: Duration = Field(8.0, alias="timeout", gt=0, le=600)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema, model_validator
 
 from esb.codecs.yaml import Document, PathTuple
 from esb.errors import Finding
@@ -37,7 +37,22 @@ def seconds(value: Any) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-Duration = Annotated[float, BeforeValidator(lambda value: value if isinstance(value, float) else seconds(value))]
+def _written_like(pattern: re.Pattern[str], *examples: str) -> dict[str, Any]:
+    """The JSON Schema of a word as it stands in the file: what editors complete and check."""
+    message = f"Write it like {' or '.join(examples)}"
+    return {
+        "type": "string",
+        "pattern": f"^{pattern.pattern}$",
+        "patternErrorMessage": message,
+        "examples": list(examples),
+    }
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(lambda value: value if isinstance(value, float) else seconds(value)),
+    WithJsonSchema(_written_like(_DURATION, "500ms", "3s", "15m", "6h")),
+]
 
 
 def _counted(value: Any) -> Any:
@@ -54,6 +69,10 @@ class Rate(Model):
 
     count: int = Field(ge=1)
     per_s: float = Field(gt=0)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        return _written_like(_RATE, "50/s", "300/m")
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +91,10 @@ class Breaker(Model):
     failures: int = Field(5, ge=1)
     window_s: float = Field(30.0, gt=0)
     open_s: float = Field(10.0, gt=0)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        return _written_like(_BREAKER, "5 in 30s", "5 in 30s for 10s")
 
     @model_validator(mode="before")
     @classmethod
