@@ -14,20 +14,33 @@ from datetime import timedelta
 import uvicorn
 import uvloop
 
-from esb import lint, observe
+from esb import observe, reload
 from esb.clock import Ids, SystemClock
 from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding
 from esb.facade import Facade, Limits, server_config
 from esb.observe import Metrics
-from esb.pipeline import Pipeline, Route
+from esb.pipeline import Pipeline
+from esb.reload import Reloader
 from esb.store import Store, StoreError
 
 _PRUNE_S = 3600.0
 
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Run the whole bus until SIGINT or SIGTERM; raises ``ConfigError`` before anything was started."""
+    """Run the whole bus until SIGINT or SIGTERM; raises ``ConfigError`` before anything was started.
+
+    SIGHUP reloads the configuration; it waits from here on until the loop hears it, and is lost once that ends.
+    """
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    try:
+        _run(settings, environ)
+    except ConfigError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        raise
+
+
+def _run(settings: Settings, environ: Mapping[str, str]) -> None:
     clock = SystemClock()
     began = clock.monotonic()
     observe.configure(settings.log_level, clock.now, sys.stderr)
@@ -37,7 +50,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> None:
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         config = server_config(bus.facade, host=settings.host, port=port)
         bus.ready = lambda: _log_start(settings.host, port, clock.monotonic() - began)
-        runner.run(_Server(config).serve(sockets=[listening]))
+        runner.run(_Server(config, bus.reloader.request).serve(sockets=[listening]))
     if bus.failure:
         raise bus.failure
 
@@ -52,29 +65,31 @@ class Bus:
         self.failure: ConfigError | None = None
         self.ready: Callable[[], None] = lambda: None
         metrics = Metrics()
-        plan = lint.load(settings, environ, clock, metrics)
-        routes = {
-            name: Route(config, plan.endpoints[config.to], plan.mappings[name])
-            for name, config in plan.routes.routes.items()
-        }
+        loaded = reload.load(settings, environ, clock, metrics)
+        contract = loaded.plan.contract
         self._store = Store(settings.store, metrics)
         self._clock, self._kept = clock, timedelta(days=settings.journal_days)
         self._pipeline = Pipeline(
-            plan.contract.operations,
-            routes,
+            contract.operations,
+            loaded.routes,
             self._store,
             clock=clock,
             ids=Ids(clock),
             metrics=metrics,
             in_flight=settings.in_flight,
+            version=loaded.digests.version,
+        )
+        self.reloader = Reloader(
+            settings, environ, self._pipeline, loaded, clock=clock, metrics=metrics, retired=_settle_memory
         )
         self.facade = Facade(
-            plan.contract,
+            contract,
             self._pipeline,
             limits=Limits(body=settings.body_limit),
             lifespan=self.lifespan,
             registry=metrics.registry,
             clock=clock,
+            configuration=self.reloader.state,
         )
 
     @asynccontextmanager
@@ -86,12 +101,14 @@ class Bus:
             self.failure = error
             raise
         _settle_memory()
-        pruning = asyncio.create_task(self._prune())
+        beside = [asyncio.create_task(work) for work in (self._prune(), self.reloader.run())]
         self.ready()
         try:
             yield
         finally:
-            pruning.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await self._pipeline.close()
 
     async def _prune(self) -> None:
@@ -106,14 +123,24 @@ class Bus:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn raises the signal again after a clean end; a bus that was told to stop and did so ends with status 0."""
+    """uvicorn raises the signal again after a clean end; a bus that was told to stop and did so ends with status 0.
+
+    SIGHUP is blocked by who starts it, and let through only while the loop can hear it.
+    """
+
+    def __init__(self, config: uvicorn.Config, hang_up: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._hang_up = hang_up
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
         yield
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
 
 
 def _settle_memory() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import importlib
 import pkgutil
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +25,7 @@ from esb.model import Effect, Tree
 from esb.observe import Metrics, get_logger
 from esb.policies import Limited
 from esb.policies.breaker import CircuitBreaker
+from esb.policies.breaker import State as BreakerState
 from esb.policies.bulkhead import Bulkhead
 from esb.policies.ratelimit import RateLimit
 from esb.spi import Adapter, Call, Described, Description, Envelope
@@ -35,8 +39,8 @@ _log = get_logger()
 class Endpoint:
     """One configured system. ``call`` sends one message within the system's limits; ``site`` is what mappings see.
 
-    Safe for many calls at once on one event loop. ``decode`` is the adapter module's reading of an example's text,
-    ``settings`` are the adapter's as it reads them: what it takes for a secret prints as stars.
+    Safe for many calls at once on one event loop; made in any thread. ``decode`` is the adapter module's reading of an
+    example's text, ``settings`` are the adapter's as it reads them: what it takes for a secret prints as stars.
     """
 
     def __init__(
@@ -54,33 +58,64 @@ class Endpoint:
     ) -> None:
         self.name = name
         self.site = config.site
+        self.limits = config.limits
         self.settings = settings or {}
+        self._identity = (config.adapter, config.settings, config.envelope, _digests((self.settings, config.envelope)))
         self._adapter = adapter
         self._envelopes = tuple(envelopes)
-        self._clock = clock
+        self._clock, self._sleep = clock, sleep
         self._decode = decode
         self._looking: asyncio.Task[None] | None = None
-        self._limit(config.limits, metrics, sleep)
-        outcomes = ("done", "refused", "unavailable", "unknown", "malformed", "limited", "cancelled")
-        self._counts = {one: metrics.endpoint_calls.labels(name, one) for one in outcomes}
-
-    def _limit(self, limits: Limits, metrics: Metrics, sleep: Callable[[float], Awaitable[object]]) -> None:
-        shown = metrics.breaker_state.labels(self.name)
-        breaker, rate, clock = limits.breaker, limits.rate, self._clock
-        self._breaker = CircuitBreaker(
-            clock,
-            failures=breaker.failures,
-            window_s=breaker.window_s,
-            open_s=breaker.open_s,
-            changed=lambda state: self._breaker_changed(state.name.lower(), lambda: shown.set(state.value)),
-        )
+        limits = config.limits
+        self._breaker = CircuitBreaker(clock, **limits.breaker.model_dump(), changed=self._breaker_changed)
         self._bulkhead = Bulkhead(limits.concurrency, limits.queue)
-        self._rate = RateLimit(clock, sleep, rate.count, rate.per_s) if rate else None
+        self._rate = self._rate_of(limits)
+        self._count_in(metrics)
+
+    def _rate_of(self, limits: Limits) -> RateLimit | None:
+        return RateLimit(self._clock, self._sleep, limits.rate.count, limits.rate.per_s) if limits.rate else None
+
+    def _count_in(self, metrics: Metrics) -> None:
+        outcomes = ("done", "refused", "unavailable", "unknown", "malformed", "limited", "cancelled")
+        self._counts = {one: metrics.endpoint_calls.labels(self.name, one) for one in outcomes}
+        self._shown = metrics.breaker_state.labels(self.name)
+        self._shown.set(self._breaker.state.value)
         metrics.endpoint_in_flight.labels(self.name).set_function(lambda: self._bulkhead.in_flight)
 
-    def _breaker_changed(self, state: str, show: Callable[[], None]) -> None:
-        show()
-        _log.warning("breaker_changed", endpoint=self.name, state=state)
+    def _breaker_changed(self, state: BreakerState) -> None:
+        self._shown.set(state.value)
+        _log.warning("breaker_changed", endpoint=self.name, state=state.name.lower())
+
+    def is_same(self, other: Endpoint) -> bool:
+        """Whether ``other`` was loaded with equal settings, envelopes and files: then this one's connections serve."""
+        return self._identity == other._identity
+
+    def set_limits(self, limits: Limits) -> None:
+        """Go on within other limits; breaker, places and rate keep what they know."""
+        if limits == self.limits:
+            return
+        if limits.rate != self.limits.rate:
+            self._rate = self._rate_of(limits)
+        self._breaker.adjust(**limits.breaker.model_dump())
+        self._bulkhead.resize(limits.concurrency, limits.queue)
+        self.limits = limits
+
+    def join(self, earlier: Endpoint | None, metrics: Metrics) -> None:
+        """Begin to be counted, in the place of ``earlier`` if there is one.
+
+        What it holds of the system's places and rate, both hold together, so that the system bears no more than it is
+        said to while the earlier one's last calls run. The breaker begins anew: other settings may be the cure.
+        """
+        if earlier is not None:
+            mine, self.limits = self.limits, earlier.limits
+            self._bulkhead, self._rate = earlier._bulkhead, earlier._rate
+            self.set_limits(mine)
+        self._count_in(metrics)
+
+    def forget(self, metrics: Metrics) -> None:
+        """No number of a system that is no longer there; what was counted stays."""
+        for gauge in (metrics.endpoint_in_flight, metrics.breaker_state):
+            gauge.remove(self.name)
 
     async def call(
         self, action: str, payload: Tree, call: Call, before: Callable[[], Awaitable[None]] | None = None
@@ -256,6 +291,38 @@ def load_endpoint(
         decode=getattr(module, "decode", None),
         settings=module.Settings.model_validate(config.settings).model_dump(exclude_unset=True),
     )
+
+
+def _digests(tree: Any) -> dict[str, str]:
+    """Content of each file that ``tree`` names as a ``Path``; of a folder, names and times."""
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    if isinstance(tree, Path):
+        return {str(tree): _digest(tree)}
+    if not isinstance(tree, list | tuple):
+        return {}
+    return {name: digest for item in tree for name, digest in _digests(item).items()}
+
+
+def _digest(path: Path) -> str:
+    try:
+        if path.is_dir():
+            return str(sorted((one.name, one.stat().st_mtime_ns) for one in path.iterdir()))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return error.strerror or ""
+
+
+def installed(kind: str, package: str) -> dict[str, ModuleType]:
+    """Every adapter or envelope by name, as ``load_endpoint`` finds it; without those whose library is not installed.
+
+    ``kind`` is ``adapter`` or ``envelope``.
+    """
+    modules: dict[str, ModuleType] = {}
+    for name in sorted(_known(kind, package)):
+        with contextlib.suppress(_NotLoadedError):
+            modules[name] = _module(kind, package, name)
+    return modules
 
 
 class _Loader:

@@ -45,7 +45,8 @@ class Result:
     """How an exchange ended. ``body`` is set when done; ``code`` and ``message`` otherwise.
 
     ``encoded`` may carry the body as JSON already, so that a cached answer is not encoded again. ``retry_after`` is in
-    seconds. ``replayed`` marks the stored first answer to a repeated idempotency key.
+    seconds. ``replayed`` marks the stored first answer to a repeated idempotency key. ``version`` is that of the
+    configuration which the exchange ran on, where the journal was asked.
     """
 
     outcome: Outcome
@@ -57,3 +58,4 @@ class Result:
     encoded: bytes | None = None
     replayed: bool = False
     details: Mapping[str, Tree] = field(default_factory=dict)
+    version: str = ""

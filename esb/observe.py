@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 Event = MutableMapping[str, Any]
 
@@ -154,3 +154,12 @@ class Metrics:
         self.journal_lag = Gauge("journal_lag", "Journal works not yet committed", registry=registry)
         self.journal_lost = Counter("journal_lost", "Rows of reads that could not be written", registry=registry)
         self.unknown_open = Gauge("unknown_open", "Exchanges whose outcome is being settled", registry=registry)
+        self.config = Info("config", "The configuration in use", registry=registry)
+        self.config_loaded = Gauge(
+            "config_loaded_timestamp_seconds", "When the configuration in use was taken up", registry=registry
+        )
+        self.config_reloads = Counter(
+            "config_reloads", "Times that the configuration was loaded again, by result", ["result"], registry=registry
+        )
+        for result in ("loaded", "unchanged", "rejected", "failed"):
+            self.config_reloads.labels(result)

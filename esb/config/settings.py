@@ -13,7 +13,7 @@ class Settings(BaseSettings):
     """Where the files are, where the bus listens and what it may use.
 
     Paths are relative to the working directory. ``journal_days`` is how long exchanges are kept; ``body_limit`` is in
-    bytes.
+    bytes. ``watch`` is the time in seconds between two looks at the files, 0 for none: then only SIGHUP reloads them.
     """
 
     model_config = SettingsConfigDict(env_prefix="ESB_", frozen=True, extra="ignore")
@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     body_limit: int = Field(256 * 1024, ge=1024)
     in_flight: int = Field(2000, ge=1)
     journal_days: int = Field(180, ge=1, le=36_500)
+    watch: float = Field(2.0, ge=0, le=3600)
     adapters: str = "adapters"
     envelopes: str = "envelopes"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

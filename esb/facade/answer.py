@@ -67,6 +67,8 @@ def state_tree(result: Result, refusals: Mapping[str, Refusal]) -> dict[str, Tre
         "outcome": str(result.outcome),
         "final": result.outcome in FINAL,
     }
+    if result.version:
+        state["version"] = result.version
     if result.outcome is Outcome.DONE:
         kept = json.decode(result.encoded) if result.encoded is not None else result.body
         if kept is not None:  # the journal keeps no answer of a read without a key

@@ -15,7 +15,7 @@ from esb.codecs import json
 from esb.contract import Contract, Operation
 from esb.facade.answer import JSON, Answer, Header, Jitter, answer_problem, answer_result, common_refusals, state_tree
 from esb.facade.metrics import Metrics
-from esb.facade.pages import make_pages
+from esb.facade.pages import Configuration, make_pages
 from esb.facade.pipeline import Pipeline
 from esb.facade.problems import Problem
 from esb.facade.request import CLOSE, ClientGone, Head, Limits, Receive, Scope, read_tree
@@ -41,7 +41,8 @@ def principal_of(scope: Scope) -> str:
 class Facade:
     """The HTTP side of the bus. ``lifespan`` is entered before the first request and left after the last exchange.
 
-    ``registry`` receives the facade's metrics and is what ``/metrics`` shows.
+    ``registry`` receives the facade's metrics and is what ``/metrics`` shows; ``configuration`` gives what ``/readyz``
+    says of the configuration in use.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Facade:
         clock: Clock | None = None,
         jitter: Jitter = random.random,
         drain_s: float = 10.0,
+        configuration: Configuration | None = None,
     ) -> None:
         registry = registry or CollectorRegistry()
         clock = clock or SystemClock()
@@ -69,7 +71,7 @@ class Facade:
         self._running = Running()
         self._metrics = Metrics(registry)
         self._open = True
-        self._pages = make_pages(contract.document, pipeline, clock, registry, lambda: self._open)
+        self._pages = make_pages(contract.document, pipeline, clock, registry, lambda: self._open, configuration)
 
     def stop_accepting(self) -> None:
         """From now on every operation is answered 503 and ``/readyz`` is down; what runs goes on."""

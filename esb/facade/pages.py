@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
@@ -20,6 +20,8 @@ from esb.clock import Clock
 from esb.codecs import json
 from esb.facade.pipeline import Pipeline
 from esb.facade.problems import MEDIA_TYPE, Problem, encode_problem
+
+Configuration: TypeAlias = Callable[[], Mapping[str, Any]]
 
 _STATIC = Path(__file__).parent / "static"
 _CSP = (
@@ -57,9 +59,17 @@ class Readiness:
 
 
 def make_pages(
-    document: Mapping[str, Any], pipeline: Pipeline, clock: Clock, registry: CollectorRegistry, is_open: Any
+    document: Mapping[str, Any],
+    pipeline: Pipeline,
+    clock: Clock,
+    registry: CollectorRegistry,
+    is_open: Any,
+    configuration: Configuration | None = None,
 ) -> Starlette:
-    """The application. ``is_open()`` is false from the moment that a shutdown began."""
+    """The application. ``is_open()`` is false from the moment that a shutdown began.
+
+    A rejected configuration does not make ``/readyz`` fail: the one in use serves.
+    """
     contract = json.encode(document)
     tag = f'"{hashlib.sha256(contract).hexdigest()[:32]}"'
     readiness = Readiness(pipeline, clock)
@@ -83,7 +93,10 @@ def make_pages(
     async def readyz(request: Request) -> Response:
         state = await readiness.state() if is_open() else {"*": "shutting down"}
         down = {name: why for name, why in state.items() if why is not None}
-        return _json(503 if down else 200, {"status": "down" if down else "ready", "endpoints": _endpoints(state)})
+        shown: dict[str, Any] = {"status": "down" if down else "ready", "endpoints": _endpoints(state)}
+        if configuration is not None:
+            shown["configuration"] = configuration()
+        return _json(503 if down else 200, shown)
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -47,7 +47,7 @@ class Asking:
     async def _mapped(self, record: Record, before: Before | None) -> Ending:
         exchange, lane = record.exchange, record.lane
         context: dict[str, Tree] = {**exchange.context()}
-        action, payload = lane.mapping.build(exchange.request, context, lane.endpoint.site)
+        action, payload = lane.mapping.build(exchange.request, context, lane.site)
         self._mark(record, "map")
 
         async def attempt() -> Ending:
@@ -85,7 +85,7 @@ class Asking:
     def _interpret(self, record: Record, answer: Tree, context: dict[str, Tree]) -> Ending:
         lane = record.lane
         try:
-            verdict = lane.mapping.interpret(answer, record.exchange.request, context, lane.endpoint.site)
+            verdict = lane.mapping.interpret(answer, record.exchange.request, context, lane.site)
         except MappingError as error:
             raise Malformed(str(error)) from None
         ending = endings.of_verdict(verdict)

@@ -16,8 +16,10 @@ from esb.observe import Metrics, get_logger
 from esb.pipeline import endings
 from esb.pipeline.asking import Asking
 from esb.pipeline.journal import Journal
-from esb.pipeline.parts import Ending, Lane, Record, Route
+from esb.pipeline.parts import Ending, Record
 from esb.pipeline.settle import Settler
+from esb.pipeline.version import Route, Version
+from esb.pipeline.versions import Versions
 from esb.policies.cache import Cache
 from esb.policies.retry import Retry
 from esb.store import Earlier, State, Store, StoreError
@@ -32,8 +34,9 @@ _log = get_logger()
 class Pipeline:
     """Runs exchanges of the operations in ``routes``. One event loop; ``start`` before the first exchange.
 
-    It owns what it is given: ``start`` opens the store and takes up what a crash left behind, ``close`` lets effects
-    under way end and closes endpoints and store.
+    ``replace`` changes the routes while it runs: an exchange keeps the version that it began with. It owns what it is
+    given: ``start`` opens the store and takes up what a crash left behind, ``close`` lets effects under way end and
+    closes endpoints and store.
     """
 
     def __init__(
@@ -48,16 +51,16 @@ class Pipeline:
         in_flight: int = 2000,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[], float] = random.random,
+        version: str = "",
     ) -> None:
-        self._operations = operations
-        self._lanes = {name: Lane(operations[name], route, clock, metrics) for name, route in routes.items()}
-        self._endpoints = {route.endpoint.name: route.endpoint for route in routes.values()}
+        self._operations, self._metrics = operations, metrics
+        self._versions = Versions(Version(version, operations, routes, clock, metrics), metrics)
         self._store, self._clock, self._ids, self._uniform = store, clock, ids, uniform
         self._most, self._in_flight = in_flight, 0
         self._tasks: set[asyncio.Task[Result]] = set()
         self._asking = Asking(clock, Retry(clock, sleep, uniform))
         self._journal = Journal(store, clock, sleep)
-        self._settler = Settler(self._lanes, self._asking, self._journal, clock, ids, sleep, metrics)
+        self._settler = Settler(self._versions, self._asking, self._journal, clock, ids, sleep, metrics)
 
     async def start(self) -> None:
         """Open the store and settle what a crash left behind; raises ``ConfigError`` when the store cannot be used."""
@@ -70,8 +73,25 @@ class Pipeline:
             await asyncio.wait(self._tasks, timeout=_DRAIN_S)
         await self._settler.close()
         await self._journal.close()
-        await asyncio.gather(*(endpoint.close() for endpoint in self._endpoints.values()))
+        await self._versions.close()
         await self._store.close()
+
+    @property
+    def version(self) -> str:
+        """The version that new exchanges begin with."""
+        return self._versions.current.name
+
+    def prepare(self, routes: Mapping[str, Route], version: str) -> Version:
+        """A version of these routes beside the one in use; in any thread, one at a time."""
+        return Version(version, self._operations, routes, self._clock, self._metrics, self._versions.current)
+
+    def differs(self, version: Version) -> bool:
+        """Whether to replace the version in use by ``version`` would change anything."""
+        return not version.equals(self._versions.current)
+
+    def replace(self, version: Version, retired: Callable[[], None] = lambda: None) -> None:
+        """Begin new exchanges with ``version``, prepared beside the one in use; ``retired`` when that has ended."""
+        self._versions.replace(version, retired)
 
     def begin(
         self,
@@ -87,7 +107,7 @@ class Pipeline:
 
         Without a key the exchange's own id is its key. Raises ``KeyError`` for an operation the contract does not have.
         """
-        lane = self._lanes.get(operation)
+        lane = self._versions.current.lanes.get(operation)
         timeout = lane.config.timeout_s if lane else _DEFAULT_TIMEOUT_S
         if timeout_s is not None:
             timeout = min(timeout, timeout_s)
@@ -109,7 +129,7 @@ class Pipeline:
 
         When the caller is cancelled a read is cancelled with it; an effect goes on and its ending is journalled.
         """
-        lane = self._lanes.get(exchange.operation)
+        lane = self._versions.current.lanes.get(exchange.operation)
         if lane is None:
             return Result(Outcome.UNAVAILABLE, exchange.id, code="no_route")
         if self._in_flight >= self._most or self._store.full:
@@ -120,12 +140,14 @@ class Pipeline:
         if refused:
             return self._journal.end(record, refused)
         if exchange.effect is not Effect.READ or record.keyed:
-            return await self._tracked(self._durable(record))
+            return await self._tracked(record, self._durable(record))
         self._in_flight += 1
+        lane.version.enter()
         try:
             return await (self._cached(record, lane.cache) if lane.cache else self._read(record))
         finally:
             self._in_flight -= 1
+            lane.version.leave()
 
     async def find(self, exchange_id: str, principal: str | None = None) -> Result | None:
         """What the journal knows of an exchange; None when it knows nothing, or it is not ``principal``'s.
@@ -137,22 +159,26 @@ class Pipeline:
         if row is None or (principal is not None and row.principal != principal):
             return None
         source = await self._store.find(row.cause) if row.cause and not row.attempts else None
-        return replace(endings.of_row(source), exchange=row.id) if source else endings.of_row(row)
+        return replace(endings.of_row(source or row), exchange=row.id, version=row.version)
 
     async def probe(self) -> dict[str, str | None]:
         """For each endpoint None when it shows a sign of life, otherwise why not."""
-        reasons = await asyncio.gather(*(endpoint.probe() for endpoint in self._endpoints.values()))
-        return dict(zip(self._endpoints, reasons, strict=True))
+        endpoints = self._versions.current.endpoints
+        reasons = await asyncio.gather(*(endpoint.probe() for endpoint in endpoints.values()))
+        return dict(zip(endpoints, reasons, strict=True))
 
-    async def _tracked(self, work: Coroutine[Any, Any, Result]) -> Result:
+    async def _tracked(self, record: Record, work: Coroutine[Any, Any, Result]) -> Result:
         self._in_flight += 1
+        version = record.lane.version
+        version.enter()
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda ended: self._ended(ended, version))
         return await asyncio.shield(task)
 
-    def _ended(self, task: asyncio.Task[Result]) -> None:
+    def _ended(self, task: asyncio.Task[Result], version: Version) -> None:
         self._in_flight -= 1
+        version.leave()
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             _log.error("exchange_crashed", exc_info=error)

@@ -1,4 +1,4 @@
-"""What the pipeline is made of: a lane for each routed operation, a record of each exchange, and its ending."""
+"""A record of each exchange, and its ending."""
 
 from __future__ import annotations
 
@@ -7,54 +7,14 @@ import json
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 
 import orjson
 
-from esb.clock import Clock
-from esb.config.routes import RouteConfig
-from esb.contract.operation import Operation
-from esb.endpoint import Endpoint
 from esb.errors import Outcome
-from esb.mapping import Mapping
 from esb.model import Effect, Exchange, Result, Tree
-from esb.observe import Metrics
-from esb.policies.cache import Cache
+from esb.pipeline.version import Lane
 from esb.spi import Wire
 from esb.store import Row, State
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One line of routes.yaml with its parts: which system answers an operation, and by which mapping."""
-
-    config: RouteConfig
-    endpoint: Endpoint
-    mapping: Mapping
-
-
-class Lane:
-    """All that one operation needs on its way, looked up and bound once."""
-
-    def __init__(self, operation: Operation, route: Route, clock: Clock, metrics: Metrics) -> None:
-        self.operation = operation
-        self.config = route.config
-        self.endpoint = route.endpoint
-        self.mapping = route.mapping
-        self.version = _version(route.mapping.file)
-        self.retries = 0 if operation.effect is Effect.ONCE else route.config.retry
-        cached = operation.effect is Effect.READ and route.config.cache_s > 0
-        self.cache: Cache[Result] | None = Cache(clock, route.config.cache_s) if cached else None
-        self.hits = metrics.cache_hits.labels(operation.name)
-        self.seconds = metrics.exchange_seconds.labels(operation.name)
-        self.counts = {str(one): metrics.exchanges.labels(operation.name, str(one)) for one in (*Outcome, "cancelled")}
-
-
-def _version(file: str) -> str:
-    try:
-        return f"{file}@{hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]}"
-    except OSError:
-        return file
 
 
 @dataclass(slots=True)
@@ -162,7 +122,8 @@ class Record:
             finished,
             self._timings(ended),
             self.attempts,
-            lane.version,
+            lane.mapped_by,
+            lane.version.name,
             end.reason,
             self.request(),
             wire.sent if wire else b"",

@@ -17,7 +17,9 @@ from esb.observe import Metrics, get_logger
 from esb.pipeline import endings
 from esb.pipeline.asking import Asking
 from esb.pipeline.journal import Journal
-from esb.pipeline.parts import Ending, Lane, Record
+from esb.pipeline.parts import Ending, Record
+from esb.pipeline.version import Lane, Version
+from esb.pipeline.versions import Versions
 from esb.store import Fate, Row, State
 
 _AT_ONCE = 8
@@ -32,11 +34,14 @@ class Settler:
 
     A system that does not know the exchange is believed from the last of the route's intervals on: before that it may
     still be working on it. An answer about another order or slot than the one in doubt decides nothing.
+
+    It asks with the routes and mappings of the version that the exchange ran on while that lives, which covers the
+    route's intervals; after that, and after a restart, with those in use: a mended settle mapping reaches it.
     """
 
     def __init__(
         self,
-        lanes: Mapping[str, Lane],
+        versions: Versions,
         asking: Asking,
         journal: Journal,
         clock: Clock,
@@ -44,7 +49,7 @@ class Settler:
         sleep: Callable[[float], Awaitable[None]],
         metrics: Metrics,
     ) -> None:
-        self._lanes, self._asking, self._journal = lanes, asking, journal
+        self._versions, self._asking, self._journal = versions, asking, journal
         self._clock, self._ids, self._sleep = clock, ids, sleep
         self._open: set[asyncio.Task[None]] = set()
         self._gate = asyncio.Semaphore(_AT_ONCE)
@@ -61,12 +66,13 @@ class Settler:
         unknown = dataclasses.replace(ending, outcome=Outcome.UNKNOWN, code="outcome_unknown")
         row = self._journal.row(record, unknown)
         if record.exchange.deadline > self._clock.monotonic():
-            decided = await self._ask(row, record.exchange.request, record.exchange.deadline, last=False)
+            version, deadline = record.lane.version, record.exchange.deadline
+            decided = await self._ask(row, version, record.exchange.request, deadline, last=False)
             if decided:
                 decided.raw = ending.raw
                 return await self._journal.finish(record, decided, endings.fate(record, decided))
         result = await self._journal.finish(record, unknown, Fate.KEEP)
-        self._watch(row)
+        self._watch(row, record.lane.version)
         return result
 
     async def recover(self, rows: Iterable[Row]) -> None:
@@ -79,38 +85,44 @@ class Settler:
                 await self._end(row, Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped"), Fate.AGAIN)
             else:
                 await self._end(row, Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped"), Fate.KEEP)
-                self._watch(row)
+                self._watch(row, self._versions.current)
 
-    def _watch(self, row: Row) -> None:
-        task = asyncio.get_running_loop().create_task(self._until_decided(row), name=f"settle {row.id}")
+    def _watch(self, row: Row, version: Version) -> None:
+        version.enter()
+        task = asyncio.get_running_loop().create_task(self._until_decided(row, version), name=f"settle {row.id}")
         self._open.add(task)
         task.add_done_callback(self._open.discard)
+        task.add_done_callback(lambda _: version.leave())
 
-    async def _until_decided(self, row: Row) -> None:
-        lane = self._lanes.get(row.operation)
-        if lane is None or lane.config.settle not in self._lanes:
-            _log.error("exchange_left_unknown", exchange=row.id, operation=row.operation, reason="no settle route")
-            return
-        waits = lane.config.settle_after_s
+    async def _until_decided(self, row: Row, version: Version) -> None:
+        waits = self._waits(row, version)
         request = decode(row.request)
         for number, wait in enumerate(chain(waits, repeat(_EVERY_S, _TIMES), repeat(_LATER_S)), start=1):
             await self._sleep(wait)
             async with self._gate:
-                decided = await self._ask(row, request, None, last=number >= len(waits))
+                decided = await self._ask(row, self._versions.of(version), request, None, last=number >= len(waits))
             if decided:
                 await self._end(row, decided)
                 return
             if number in (len(waits), len(waits) + _TIMES):
                 _log.error("exchange_still_unknown", exchange=row.id, operation=row.operation, attempts=number)
 
+    def _waits(self, row: Row, version: Version) -> tuple[float, ...]:
+        """The route's intervals; none without a settle route, which a reload may still bring."""
+        lanes = _lanes(version, row.operation)
+        if lanes is None:
+            _log.error("exchange_left_unknown", exchange=row.id, operation=row.operation, reason="no settle route")
+            return ()
+        return lanes[0].config.settle_after_s
+
     async def _ask(
-        self, row: Row, request: Mapping[str, object], deadline: float | None, *, last: bool
+        self, row: Row, version: Version, request: Mapping[str, object], deadline: float | None, *, last: bool
     ) -> Ending | None:
         """One question, journalled as an exchange of its own; None when it decided nothing."""
-        lane = self._lanes[row.operation]
-        settle = self._lanes.get(lane.config.settle or "")
-        if settle is None:
+        lanes = _lanes(version, row.operation)
+        if lanes is None:
             return None
+        lane, settle = lanes
         record = self._question(row, settle, request, deadline)
         try:
             ending = await self._asking.ask(record)
@@ -157,6 +169,13 @@ class Settler:
         _log.info(
             "exchange_settled", exchange=row.id, operation=row.operation, outcome=ending.outcome.value, code=ending.code
         )
+
+
+def _lanes(version: Version, operation: str) -> tuple[Lane, Lane] | None:
+    """The lane of a once and that of the read that settles it."""
+    lane = version.lanes.get(operation)
+    settle = version.lanes.get(lane.config.settle or "") if lane else None
+    return (lane, settle) if lane and settle else None
 
 
 def _contradiction(request: Mapping[str, object], body: object) -> str:

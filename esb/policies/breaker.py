@@ -49,6 +49,13 @@ class CircuitBreaker:
         self._ticket = 0
         self.state = State.CLOSED
 
+    def adjust(self, *, failures: int, window_s: float, open_s: float) -> None:
+        """Other numbers from now on; the state stays, and an open one waits as long as it was told to."""
+        self._failures, self._open_s = failures, open_s
+        if window_s / _SLICES != self._slice_s:
+            self._slice_s = window_s / _SLICES
+            self._counts.clear()
+
     def check(self, effect: Effect) -> None:
         """Raise ``Limited`` if a call would be refused now; takes nothing."""
         if self.state is State.CLOSED:

@@ -23,6 +23,13 @@ class Bulkhead:
         self._reads: deque[asyncio.Future[None]] = deque()
         self.in_flight = 0
 
+    def resize(self, concurrency: int, queue: int) -> None:
+        """From now on so many places; who has one beyond them keeps it, and who waits gets one that is new."""
+        self._concurrency, self._queue = concurrency, queue
+        while self.in_flight < concurrency and (self._effects or self._reads):
+            self.in_flight += 1
+            self.leave()
+
     async def enter(self, wait_s: float, effect: Effect = Effect.READ) -> None:
         """Take a place, waiting up to ``wait_s`` seconds; raises ``Limited`` if there is none. Pair with ``leave``."""
         waiting = self._reads if effect is Effect.READ else self._effects
@@ -35,7 +42,7 @@ class Bulkhead:
 
     def leave(self) -> None:
         """Give the place to the first who waits, or back."""
-        while waiting := self._effects or self._reads:
+        while self.in_flight <= self._concurrency and (waiting := self._effects or self._reads):
             place = waiting.popleft()
             if not place.done():
                 place.set_result(None)

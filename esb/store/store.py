@@ -123,7 +123,7 @@ class Store:
         if not sa.inspect(connection).has_table("schema_version"):
             tables.metadata.create_all(connection)
             connection.execute(tables.schema_version.insert().values(version=SCHEMA_VERSION))
-        version = connection.scalar(sa.select(tables.schema_version.c.version))
+        version = tables.upgrade(connection, connection.scalar(sa.select(tables.schema_version.c.version)))
         if version != SCHEMA_VERSION:
             raise ConfigError(
                 [

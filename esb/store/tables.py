@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = sa.MetaData()
 
@@ -38,8 +38,9 @@ OPEN = (State.RECEIVED, State.SENT, State.UNKNOWN)
 class Row(NamedTuple):
     """One row of ``exchange``. ``received`` and ``finished`` are RFC 3339 texts, ``timings`` JSON of milliseconds.
 
-    ``cause`` is the exchange that this one asks for (settle) or whose answer it was given (cache, replay). ``request``
-    and ``answer`` are canonical JSON, ``sent`` and ``raw`` what was on the wire; the writer compresses all four.
+    ``cause`` is the exchange that this one asks for (settle) or whose answer it was given (cache, replay). ``mapping``
+    is the mapping's file with its digest, ``version`` that of the whole configuration. ``request`` and ``answer`` are
+    canonical JSON, ``sent`` and ``raw`` what was on the wire; the writer compresses all four.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Row(NamedTuple):
     timings: str
     attempts: int
     mapping: str
+    version: str
     reason: str
     request: bytes
     sent: bytes
@@ -91,6 +93,19 @@ idempotency = sa.Table(
     sa.Column("exchange", sa.Text, nullable=False, index=True),
     sa.Column("again", sa.Boolean, nullable=False),
 )
+
+
+def upgrade(connection: sa.Connection, version: int | None) -> int | None:
+    """Bring the tables of an older release up to this one; the version they have now.
+
+    Only what they lack is added, so that an upgrade that was cut short is finished by the next.
+    """
+    if version != 1:
+        return version
+    if "version" not in {column["name"] for column in sa.inspect(connection).get_columns("exchange")}:
+        connection.execute(sa.text("ALTER TABLE exchange ADD COLUMN version TEXT NOT NULL DEFAULT ''"))
+    connection.execute(schema_version.update().values(version=2))
+    return 2
 
 
 def insert_sql(dialect: sa.Dialect, rows: int) -> str:

@@ -250,7 +250,7 @@ async def test_an_unknown_answer_of_an_idempotent_is_retried(tmp_path: Path) -> 
 
 async def test_a_once_is_never_attempted_twice_after_bytes_left(tmp_path: Path) -> None:
     async with running(tmp_path) as bus:
-        bus.pipeline._lanes["slot.lock"].retries = 3
+        bus.pipeline._versions.current.lanes["slot.lock"].retries = 3
         bus.his.does("Lock", OutcomeUnknown("silence"), GOOD_LOCK)
         bus.his.does("Find", {"Code": "3"})
         result = await bus.lock()

@@ -47,7 +47,7 @@ async def test_every_wrong_field_is_named_before_anything_is_sent(tmp_path: Path
 
 async def test_an_operation_without_a_route_is_unavailable(tmp_path: Path) -> None:
     async with running(tmp_path) as bus:
-        bus.pipeline._lanes.pop("slot.find")
+        bus.pipeline._versions.current.lanes.pop("slot.find")
         result = await bus.ask("slot.find", {"orderNo": "R1"})
     assert (result.outcome, result.code) == (Outcome.UNAVAILABLE, "no_route")
 
@@ -283,7 +283,7 @@ async def test_a_cached_read_that_overruns_its_deadline_has_one_row(tmp_path: Pa
 
 async def test_the_cache_counts_the_trees_that_it_keeps(tmp_path: Path) -> None:
     async with running(tmp_path, routes={"slot.list": {"cache": "5s"}}) as bus:
-        cache = bus.pipeline._lanes["slot.list"].cache
+        cache = bus.pipeline._versions.current.lanes["slot.list"].cache
         assert cache is not None
         cache._size = 100_000
         bus.his.does("List", {"Code": "0", "Slots": ["S" * 30] * 1000})

@@ -288,9 +288,35 @@ async def test_a_store_of_another_release_is_refused(tmp_path: Path) -> None:
         connection.execute("update schema_version set version = 99")
     connection.close()
     store = Store(url, Metrics())
-    with pytest.raises(ConfigError, match="schema version 99, this release needs 1"):
+    with pytest.raises(ConfigError, match="schema version 99, this release needs 2"):
         await store.start()
     await store.close()
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+async def test_a_store_of_the_release_without_versions_opens_with_all_its_rows(tmp_path: Path, cut_short: bool) -> None:
+    first = Store(f"sqlite:///{tmp_path}/esb.db", Metrics())
+    await first.start()
+    await first.open(claim(id="OLD", state="received"))
+    await first.close()
+    with sqlite3.connect(tmp_path / "esb.db") as connection:
+        if not cut_short:
+            connection.execute("alter table exchange drop column version")
+        connection.execute("update schema_version set version = 1")
+    connection.close()
+    again = Store(f"sqlite:///{tmp_path}/esb.db", Metrics(), linger_s=0.001)
+    await again.start()
+    again.write(row(id="NEW", version="v2", reason="after", mapping="m"))
+    new = await until(lambda: again.find("NEW"))
+    old = await again.find("OLD")
+    unfinished = [one.id for one in await again.unfinished()]
+    await again.close()
+    assert old is not None
+    assert (old.state, old.version, unfinished) == ("received", "", ["OLD"])
+    assert (new.version, new.reason, new.mapping) == ("v2", "after", "m")
+    with sqlite3.connect(tmp_path / "esb.db") as connection:
+        assert connection.execute("select version from schema_version").fetchall() == [(2,)]
+    connection.close()
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://u:p@127.0.0.1/esb", "nonsense"])

@@ -1,0 +1,217 @@
+"""Reload: a running bus takes up changed routes, mappings and code tables, all of them at once or none.
+
+What is found wrong keeps the whole of it out and the version in use goes on serving. ``docs/reload.md`` is the
+operator's view.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from esb import lint
+from esb.clock import Clock
+from esb.config.files import Digests, Files, Look
+from esb.config.settings import Settings
+from esb.errors import ConfigError, Finding
+from esb.lint import Plan
+from esb.model import Tree
+from esb.observe import Metrics, get_logger
+from esb.pipeline import Pipeline, Route, Version
+
+_TRIES = 5
+_SHOWN = 5
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that holds together, and the digests of exactly the files that it was made of."""
+
+    plan: Plan
+    digests: Digests
+    routes: Mapping[str, Route]
+
+
+class RejectedError(ConfigError):
+    """Files that are kept out; ``digests`` are theirs."""
+
+    def __init__(self, findings: Iterable[Finding], digests: Digests) -> None:
+        super().__init__(findings)
+        self.digests = digests
+
+
+def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: Metrics) -> Loaded:
+    """What the files say now, whoever is writing them; raises ``RejectedError`` with every finding. Blocks."""
+    files = Files(settings)
+    for _ in range(_TRIES):
+        before = files.read()
+        found: list[Finding] = []
+        try:
+            plan = lint.load(settings, environ, clock, metrics)
+        except ConfigError as error:
+            found = list(error.findings)
+        if files.read() == before:
+            break
+    else:
+        message, hint = "the files change while they are read", "reload when all are written"
+        found = [Finding(str(settings.routes), 0, 0, message, hint)]
+    if found:
+        raise RejectedError(found, before)
+    return Loaded(plan, before, _routes(plan, before, files))
+
+
+def _routes(plan: Plan, digests: Digests, files: Files) -> dict[str, Route]:
+    routes = {}
+    for operation, config in plan.routes.routes.items():
+        mapping = plan.mappings[operation]
+        name = files.name(mapping.file)
+        routes[operation] = Route(
+            config,
+            plan.endpoints[config.to],
+            mapping,
+            plan.routes.endpoints[config.to].site,
+            f"{mapping.file}@{digests.files.get(name, '')[:12]}",
+            digests.mapping(name),
+        )
+    return routes
+
+
+class Reloader:
+    """Loads again when asked to and when the files have changed, one at a time; what was asked last is what counts.
+
+    ``watch_s`` is the time between two looks at the files, 0 for none. Changed files are taken up when two looks in
+    a row find them alike: who copies many of them is not taken at half.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        pipeline: Pipeline,
+        loaded: Loaded,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        retired: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings, self._environ = settings, environ
+        self._pipeline, self._clock, self._metrics, self._retired = pipeline, clock, metrics, retired
+        self._files = Files(settings)
+        self._contract, self._schemas = loaded.plan.contract.document, loaded.digests
+        self._tried = loaded.digests
+        self._asked = asyncio.Event()
+        self._rejected: dict[str, Tree] | None = None
+        self._show(loaded.digests.version)
+
+    def request(self) -> None:
+        """Load soon, whether or not the files have changed; on the event loop."""
+        self._asked.set()
+
+    def state(self) -> dict[str, Tree]:
+        """For people: the version in use, since when, and what was rejected after it, if the files still say so."""
+        shown: dict[str, Tree] = {"version": self._pipeline.version, "since": self._since}
+        return {**shown, "rejected": self._rejected} if self._rejected else shown
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        watch = _Watch(self._files, self._settings.watch)
+        while True:
+            asked = await self._wait(watch)
+            try:
+                await self._reload(asked)
+            except Exception as error:
+                _log.error("config_not_reloaded", exc_info=error)
+                self._metrics.config_reloads.labels("failed").inc()
+
+    async def _wait(self, watch: _Watch) -> str:
+        """Why to load: ``signal``, or ``watch`` when the files have changed and are quiet."""
+        while True:
+            try:
+                async with asyncio.timeout(watch.seconds or None):
+                    await self._asked.wait()
+                self._asked.clear()
+                return "signal"
+            except TimeoutError:
+                if await watch.has_news():
+                    return "watch"
+
+    async def _reload(self, asked: str) -> None:
+        if asked == "watch" and await asyncio.to_thread(self._files.read) == self._tried:
+            return
+        began = self._clock.monotonic()
+        try:
+            loaded, version = await asyncio.to_thread(self._prepared)
+        except RejectedError as error:
+            self._reject(error, asked)
+            return
+        self._tried, self._rejected = loaded.digests, None
+        if version is None:
+            self._end("unchanged", asked, loaded.digests.version, began)
+            return
+        self._pipeline.replace(version, self._retired)
+        self._show(version.name)
+        self._end("loaded", asked, version.name, began)
+
+    def _prepared(self) -> tuple[Loaded, Version | None]:
+        """In a thread: all that takes time, so that putting it in place takes none. None when nothing is different."""
+        loaded = load(self._settings, self._environ, self._clock, Metrics())
+        self._refuse_contract(loaded)
+        version = self._pipeline.prepare(loaded.routes, loaded.digests.version)
+        return loaded, version if self._pipeline.differs(version) else None
+
+    def _refuse_contract(self, loaded: Loaded) -> None:
+        """The contract is compiled into the facade: half of the bus cannot have another one than the other half."""
+        if loaded.plan.contract.document == self._contract:
+            return
+        message, hint = "the contract has changed; it is read at the start only", "restart the bus"
+        folder = self._settings.schemas
+        names = loaded.digests.differing(self._schemas, "schemas/")
+        raise RejectedError(
+            (Finding(str(folder / name.removeprefix("schemas/")), 0, 0, message, hint) for name in names),
+            loaded.digests,
+        )
+
+    def _reject(self, error: RejectedError, asked: str) -> None:
+        self._tried = error.digests
+        version, findings = error.digests.version, error.findings
+        self._rejected = {
+            "version": version,
+            "at": self._clock.now().isoformat(timespec="seconds"),
+            "findings": len(findings),
+            "first": [str(one) for one in findings[:_SHOWN]],
+        }
+        for one in findings:
+            _log.error("config_finding", version=version, file=one.file, line=one.line, reason=str(one))
+        _log.error("config_rejected", version=version, cause=asked, count=len(findings))
+        self._metrics.config_reloads.labels("rejected").inc()
+
+    def _show(self, version: str) -> None:
+        now = self._clock.now()
+        self._since = now.isoformat(timespec="seconds")
+        self._metrics.config.info({"version": version})
+        self._metrics.config_loaded.set(now.timestamp())
+
+    def _end(self, result: str, asked: str, version: str, began: float) -> None:
+        seconds = round(self._clock.monotonic() - began, 3)
+        _log.info(f"config_{result}", version=version, cause=asked, seconds=seconds)
+        self._metrics.config_reloads.labels(result).inc()
+
+
+class _Watch:
+    """Looks at the files."""
+
+    def __init__(self, files: Files, seconds: float) -> None:
+        self._files, self.seconds = files, seconds
+        self._last: Look | None = None
+        self._done: Look | None = None
+
+    async def has_news(self) -> bool:
+        """Whether this look and the one before it are alike and unlike the last that was news."""
+        look = await asyncio.to_thread(self._files.look)
+        quiet, self._last = look == self._last, look
+        if not quiet or look == self._done:
+            return False
+        self._done = look
+        return True
