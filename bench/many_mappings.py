@@ -1,0 +1,161 @@
+"""Five hundred mappings: how long they take to load and lint, how soon a broken file is reported, what one keeps.
+
+The configuration is the demo hospital's, copied fifty times under other names: its ten mappings as they are, examples
+included, their operations in the contract and their routes. ``python -m bench.many_mappings`` prints where time goes.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import yaml as pyyaml
+
+from bench.harness import ROOT, Row, row
+from esb.errors import ConfigError
+from esb.mapping import Codes, Mapping, load_codes, load_mapping
+
+COPIES = 50
+BROKEN_LINES = 5_000
+RUNS = 3
+_FILES = ("schemas", "mappings", "sandbox/secrets")
+_OPERATION = re.compile(r'"operationId": "([a-z.]+)"')
+
+
+def measure() -> list[Row]:
+    """The rows of the table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = configuration(folder)
+        whole = statistics.median(lint(folder)["whole"] for _ in range(RUNS))
+        codes = load_codes(ROOT / "mappings/codes")
+        many = sorted(folder.glob("mappings/*/*_copy*.yaml"))
+        own = [file for file in sorted(ROOT.glob("mappings/*/*.yaml")) if file.parent.name not in ("codes", "parts")]
+        return [
+            row(f"{count} mappings and their contract, esb lint in all", whole, "s", "<= 3"),
+            row(f"a broken file of {BROKEN_LINES} lines, reported", broken(folder, codes), "s", "<= 0.5"),
+            row(f"kept by one of {len(many)} compiled mappings", kept(many, codes), "kB", "<= 20"),
+            row(f"kept by one of the {len(own)} mappings in mappings/", kept(own, codes), "kB", "<= 20"),
+        ]
+
+
+def configuration(folder: Path) -> int:
+    """Write the copies into ``folder`` and return how many mappings are routed."""
+    for name in _FILES:
+        shutil.copytree(ROOT / name, folder / name)
+    routes = (ROOT / "routes.yaml").read_text(encoding="utf-8")
+    head, _, own = routes.partition("\nroutes:\n")
+    lines = re.findall(r"^  ([a-z.]+): +\{(.*)\}$", own, re.MULTILINE)
+    names = {name for name, _ in lines}
+    copied = [_route(name, rest, number) for number in range(COPIES) for name, rest in lines]
+    (folder / "routes.yaml").write_text("\n".join([head, "routes:", *copied, ""]), encoding="utf-8")
+    for file in (folder / "schemas").glob("*.yaml"):
+        _operations(file, names)
+    for file in folder.glob("mappings/*/*.yaml"):
+        if file.stem in names:
+            for number in range(COPIES):
+                shutil.copyfile(file, file.with_stem(f"{file.stem}_copy{number}"))
+    return len(copied)
+
+
+def _route(name: str, rest: str, number: int) -> str:
+    settled = re.sub(r"(settle: [a-z.]+)", rf"\1_copy{number}", rest)
+    return f"  {name}_copy{number}: {{{settled}}}"
+
+
+def _operations(file: Path, names: set[str]) -> None:
+    """Write beside a file of the contract another one, with copies of its operations."""
+    paths = pyyaml.safe_load(file.read_text(encoding="utf-8")).get("paths") or {}
+    copies = dict(_copies(paths, file.name, names))
+    if copies:
+        text = json.dumps({"openapi": "3.1.0", "paths": copies}, ensure_ascii=False, indent=1, default=str)
+        file.with_stem(f"{file.stem}_copies").write_text(text, encoding="utf-8")
+
+
+def _copies(paths: dict[str, Any], file: str, names: set[str]) -> Iterator[tuple[str, Any]]:
+    for path, item in paths.items():
+        text = json.dumps(item, default=str).replace('"$ref": "#/', f'"$ref": "{file}#/')
+        if names & set(_OPERATION.findall(text)):
+            for number in range(COPIES):
+                yield f"/copy{number}{path}", json.loads(_OPERATION.sub(rf'"operationId": "\1_copy{number}"', text))
+
+
+def lint(folder: Path) -> dict[str, float]:
+    """Seconds that a process of its own takes to lint ``folder``, with its start, and of the parts inside."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "ESB_SECRETS": "sandbox/secrets"}
+    began = perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", "from esb.cli import main; main()", "lint"],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
+    taken = perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"lint of the copies: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return {"whole": taken}
+
+
+def broken(folder: Path, codes: Codes) -> float:
+    """Seconds until a long mapping with a mistake in every block is refused, the slowest of several kinds of mistake."""
+    return max(_refusal(folder, codes, text) for text in _broken_files())
+
+
+def _broken_files() -> Iterator[str]:
+    head = "action: Find\nrequest:\n"
+    field = "  F{0}:\n    $each: $rows.r{0} as row\n    Code: $row.code | code(gender_gbt2261)\n    Name: $row.name\n"
+    body = "".join(field.format(number) for number in range(BROKEN_LINES // 4))
+    tail = "response:\n  - done: {a: $b}\n"
+    yield head + body + "  Last: [unclosed\n" + tail
+    yield head + body + "  Last: $row | nothing\n" + tail
+    yield head + body.replace("as row", "as") + tail
+    yield head + body.replace("$row.name", "'$row.name | trimm'") + tail
+
+
+def _refusal(folder: Path, codes: Codes, text: str) -> float:
+    file = folder / "broken.yaml"
+    file.write_text(text, encoding="utf-8")
+    began = perf_counter()
+    try:
+        load_mapping(file, codes)
+    except ConfigError as error:
+        "\n".join(map(str, error.findings))
+        return perf_counter() - began
+    raise SystemExit("a broken mapping was not refused")
+
+
+def kept(files: list[Path], codes: Codes) -> float:
+    """Kilobytes (10^3) that one loaded and packed mapping keeps, on average: everything allocated and not freed."""
+    load_mapping(files[0], codes)
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    mappings = [_packed(load_mapping(file, codes)) for file in files]
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (after - before) / len(mappings) / 1000
+
+
+def _packed(mapping: Mapping) -> Mapping:
+    """As a running bus keeps it, after lint."""
+    getattr(mapping, "pack", lambda: None)()
+    return mapping
+
+
+if __name__ == "__main__":
+    for each in measure():
+        print(each)
