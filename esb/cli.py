@@ -257,5 +257,31 @@ def _print_json(tree: Any, pretty: bool = True) -> None:
     click.echo((json.pretty(tree) if pretty else json.encode(tree)).decode())
 
 
+@main.command()
+@click.option("--into", type=click.Path(path_type=Path), default="schemas/editor", show_default=True, help="Folder.")
+@click.option("--check", is_flag=True, help="Write nothing; exit status 1 when something is not current.")
+@click.option("--refer", is_flag=True, help="Also name its schema in the first line of every file that has one.")
+@_routes
+def schema(into: Path, check: bool, refer: bool, routes: Path | None) -> None:
+    """Write JSON Schemas for routes, mappings, translations, parts and code tables, for editors.
+
+    They come from the models, the contract, the installed adapters and envelopes and the folders of mappings. Every
+    file that is written or not current is listed.
+    """
+    from esb.editing import schemas
+
+    settings = _settings(routes)
+    stale = dict(_guarded(lambda: list(schemas.outdated(into, schemas.known(settings)))))
+    if refer:
+        found = ((file, schemas.referred(file, kind, into)) for file, kind in schemas.files(settings))
+        stale |= {file: text for file, text in found if text is not None}
+    for file, text in stale.items():
+        click.echo(f"{file}{' is not current' if check else ''}")
+        if not check:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+    sys.exit(1 if check and stale else 0)
+
+
 if __name__ == "__main__":
     main()

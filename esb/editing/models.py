@@ -1,4 +1,4 @@
-"""pydantic models -> JSON Schema (draft-07) as editors want it: one description a field, values from outside allowed."""
+"""pydantic models -> JSON Schema (draft-07) for editors: a description for each field, values from outside allowed."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _or_outside(node: Schema) -> Schema:
     """A plain value may come from outside the file; free text may already, and a tag that chooses a model may not."""
     if "const" in node or "$ref" in node or not _constrained(node):
         return node
-    about = {key: node.pop(key) for key in ("description", "default") if key in node}
+    about: Schema = {key: node.pop(key) for key in ("description", "default") if key in node}
     return {**about, "anyOf": [node, _OUTSIDE_REF]}
 
 
