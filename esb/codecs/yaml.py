@@ -1,8 +1,9 @@
 """YAML bytes <-> tree, strictly: YAML 1.2 scalars, duplicate keys refused, every node knows its line and column.
 
 Only ``true`` and ``false`` are booleans; ``null``, ``~`` and nothing are null; whole numbers are int; numbers with a
-point or an exponent are Decimal; dates and everything else are text. Aliases, tags and a second document are refused: a
-configuration says what it says where it says it, and cannot expand without end.
+point or an exponent are Decimal; dates, numbers of more than 40 characters and everything else are text. Aliases, tags,
+a second document and more than 64 levels are refused: a configuration says what it says where it says it, and cannot
+expand without end.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from esb.errors import ConfigError, Finding
 PathTuple: TypeAlias = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?")
+_NUMERIC = frozenset("-+.0123456789")
 _MAX_DEPTH = 64
+_MAX_DIGITS = 40
 _TAGS = {
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value")
@@ -83,82 +86,126 @@ def load(source: Path | str, name: str | None = None) -> Document:
 
 
 class _Builder:
+    """Builds a document from the parser's events: there is no second tree, and what is too deep is left at once."""
+
     def __init__(self, file: str) -> None:
         self.file = file
         self.marks: dict[PathTuple, Mark] = {}
         self.keys: dict[PathTuple, Mark] = {}
         self.findings: list[Finding] = []
-        self.seen: set[int] = set()
 
     def document(self, text: str) -> Document:
         try:
-            root = yaml.compose(text, Loader=_LOADER)
+            value = self._document(_LOADER(text))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(0, 0)
             raise ConfigError([Finding(self.file, *place, _sentence(error))]) from None
-        except yaml.YAMLError as error:
-            raise ConfigError([Finding(self.file, 0, 0, str(error).replace("\n", " "))]) from None
-        except RecursionError:
-            raise ConfigError([Finding(self.file, 0, 0, f"is nested deeper than {_MAX_DEPTH} levels")]) from None
-        value = None if root is None else self._value(root, ())
+        except yaml.reader.ReaderError as error:
+            before = text[: error.position] if isinstance(error.position, int) else ""
+            place = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
+            raise ConfigError([Finding(self.file, *place, f"is not valid YAML: {error.reason}")]) from None
+        except UnicodeEncodeError as error:
+            place = Mark(text.count("\n", 0, error.start) + 1, error.start - text.rfind("\n", 0, error.start))
+            raise ConfigError([Finding(self.file, *place, "is not text: half of a surrogate pair")]) from None
         if self.findings:
             raise ConfigError(self.findings)
         return Document(self.file, value, self.marks, self.keys)
 
-    def _value(self, node: yaml.Node, path: PathTuple) -> Any:
-        self.marks[path] = _mark(node)
-        if id(node) in self.seen:
-            self._find(node, "aliases (*name) are not allowed", "write the value out")
+    def _document(self, parser: Any) -> Any:
+        self._next = parser.get_event
+        self._next()
+        if isinstance(self._next(), yaml.StreamEndEvent):
             return None
-        self.seen.add(id(node))
-        if node.tag not in _TAGS:
-            self._find(node, f"tag '{node.tag}' is not allowed", "quote the value or remove the tag")
-        if len(path) > _MAX_DEPTH:
-            self._find(node, f"is nested deeper than {_MAX_DEPTH} levels")
-            return None
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
-        assert isinstance(node, yaml.ScalarNode)
-        return self._scalar(node)
+        value = self._value(self._next(), ())
+        self._next()
+        after = self._next()
+        if not isinstance(after, yaml.StreamEndEvent):
+            self._find(after, "is not valid YAML: expected a single document, but found another")
+        return value
 
-    def _mapping(self, node: yaml.MappingNode, path: PathTuple) -> dict[str, Any]:
+    def _value(self, event: Any, path: PathTuple) -> Any:
+        self.marks[path] = _mark(event)
+        if isinstance(event, yaml.ScalarEvent):
+            self._tag(event)
+            return _scalar(event)
+        if isinstance(event, yaml.AliasEvent):
+            self._find(event, "aliases (*name) are not allowed", "write the value out")
+            return None
+        self._tag(event)
+        self._bound(event, len(path))
+        return self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
+
+    def _sequence(self, path: PathTuple) -> list[Any]:
+        found: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            found.append(self._value(event, (*path, len(found))))
+        return found
+
+    def _mapping(self, path: PathTuple) -> dict[str, Any]:
         tree: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._find(key_node, "a key must be a plain word")
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                self._find(event, "a key must be a plain word")
+                self._skip(event)
+                self._skip(self._next())
                 continue
-            key = key_node.value
+            key = event.value
+            place = (*path, key)
             if key in tree:
-                first = self.keys[(*path, key)]
-                self._find(key_node, f"duplicate key '{key}'", f"first written on line {first.line}")
+                self._find(event, f"duplicate key '{key}'", f"first written on line {self.keys[place].line}")
+                self._skip(self._next())
                 continue
-            self.keys[(*path, key)] = _mark(key_node)
-            tree[key] = self._value(value_node, (*path, key))
+            self._tag(event)
+            self.keys[place] = _mark(event)
+            tree[key] = self._value(self._next(), place)
         return tree
 
-    def _scalar(self, node: yaml.ScalarNode) -> Any:
-        text: str = node.value
-        if node.style:
-            return text
-        if text in ("", "~", "null"):
-            return None
-        if text in ("true", "false"):
-            return text == "true"
-        if _INT.fullmatch(text):
-            return int(text) if len(text) < 40 else text
-        if _DECIMAL.fullmatch(text) and not (text[0] == "0" and text[1:2].isdigit()):
-            return Decimal(text)
+    def _skip(self, event: Any) -> None:
+        """Leave out a value whose first event is ``event``."""
+        depth = _opens(event)
+        while depth:
+            event = self._next()
+            depth += _opens(event)
+            self._bound(event, depth)
+
+    def _bound(self, event: Any, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            self._find(event, f"is nested deeper than {_MAX_DEPTH} levels")
+            raise ConfigError(self.findings)
+
+    def _tag(self, event: Any) -> None:
+        if event.tag is not None and event.tag != "!" and event.tag not in _TAGS:
+            self._find(event, f"tag '{event.tag}' is not allowed", "quote the value or remove the tag")
+
+    def _find(self, event: Any, message: str, hint: str = "") -> None:
+        self.findings.append(Finding(self.file, *_mark(event), message, hint))
+
+
+def _opens(event: Any) -> int:
+    return isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+
+
+def _scalar(event: Any) -> Any:
+    text: str = event.value
+    if event.style:
         return text
+    if text in ("", "~", "null"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if text[0] not in _NUMERIC or len(text) > _MAX_DIGITS:
+        return text
+    if _INT.fullmatch(text):
+        return int(text)
+    if _DECIMAL.fullmatch(text) and not (text[0] == "0" and text[1:2].isdigit()):
+        return Decimal(text)
+    return text
 
-    def _find(self, node: yaml.Node, message: str, hint: str = "") -> None:
-        self.findings.append(Finding(self.file, *_mark(node), message, hint))
 
-
-def _mark(node: yaml.Node) -> Mark:
-    return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
+def _mark(event: Any) -> Mark:
+    start = event.start_mark
+    return Mark(start.line + 1, start.column + 1)
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:

@@ -33,6 +33,12 @@ def findings(text: str) -> list[str]:
         ("1e3", Decimal("1e3")),
         ("-3", -3),
         ("0x1F", "0x1F"),
+        ("1" * 41, "1" * 41),
+        ("1e9999999999999999999", "1e9999999999999999999"),
+        ("!!str 1", 1),
+        ("! 1", 1),
+        ("+.5", Decimal("0.5")),
+        ("|\n  1\n", "1\n"),
     ],
 )
 def test_a_scalar_is_what_it_looks_like(text: str, value: object) -> None:
@@ -64,6 +70,17 @@ def test_duplicate_keys_are_all_reported_with_the_first_line() -> None:
         ("a: [1\nb: 2", "x.yaml:2:2: is not valid YAML"),
         ("? [1]\n: 2", "a key must be a plain word"),
         ("[" * 200 + "]" * 200, "nested deeper than 64"),
+        ("a: 1\n" + "b: " + "[" * 100_000, "x.yaml:2:68: is nested deeper than 64"),
+        ("{a: " * 100_000, "nested deeper than 64"),
+        ("- " * 100_000 + "x", "nested deeper than 64"),
+        ("? " * 100_000 + "x", "a key must be a plain word"),
+        ("? [[1]]\n: 2", "a key must be a plain word"),
+        ("a: &a [x, *a]", "x.yaml:1:11: aliases"),
+        ("a: &a x\n*a : 1", "a key must be a plain word"),
+        ("a: *b", "aliases"),
+        ("!x a: 1", "tag '!x' is not allowed"),
+        ("a: 1\nb: \ud800", "x.yaml:2:4: is not text"),
+        ("a: 1\nb: \x07", "x.yaml:2:4: is not valid YAML"),
         ("a: \x00", "x.yaml"),
     ],
 )
@@ -89,3 +106,19 @@ def test_the_nearest_word_is_offered_only_when_it_is_near() -> None:
 def test_no_text_brings_anything_but_a_tree_or_findings(text: str) -> None:
     with contextlib.suppress(ConfigError):
         assert load(text).file == "<text>"
+
+
+def test_a_mistake_does_not_hide_the_next_one() -> None:
+    assert findings("? [a]\n: {b: [c]}\nd: *e\nf: !g 1\nf: {h: 2}\n") == [
+        "x.yaml:1:3: a key must be a plain word",
+        "x.yaml:3:4: aliases (*name) are not allowed (write the value out)",
+        "x.yaml:4:4: tag '!g' is not allowed (quote the value or remove the tag)",
+        "x.yaml:5:1: duplicate key 'f' (first written on line 4)",
+    ]
+
+
+def test_a_document_that_would_expand_without_end_is_refused_where_it_begins_to() -> None:
+    levels = [f"b{at}: &b{at} [*b{at - 1}, *b{at - 1}]" for at in range(1, 40)]
+    found = findings("\n".join(["b0: &b0 [x]", *levels]))
+    assert len(found) == 78
+    assert found[0].startswith("x.yaml:2:10: aliases")
