@@ -1,4 +1,5 @@
-"""HL7 v2: bytes <-> lazy, lossless ``Message``; building from field paths; JSON form; MLLP frames.
+"""HL7 v2: bytes <-> lazy, lossless ``Message``; repetitions and groups; building from field paths; JSON form;
+MLLP frames.
 
 Where HL7 libraries disagree: formatting escapes stay in the value (``plain_text`` takes them out), ``\\X..\\`` is
 decoded with the message's charset, unknown and unclosed escapes are literal, five encoding characters and short ones
@@ -6,21 +7,26 @@ are read, any version or none, and a line that is no segment is kept under the n
 """
 
 from esb.codecs.hl7v2.build import build
+from esb.codecs.hl7v2.groups import Group, groups
 from esb.codecs.hl7v2.message import Message, Segment, decode
 from esb.codecs.hl7v2.mllp import Framer, framed
 from esb.codecs.hl7v2.paths import Path, parse, path
+from esb.codecs.hl7v2.repetition import Repetition
 from esb.codecs.hl7v2.syntax import plain_text
 from esb.codecs.hl7v2.tree import from_tree, to_tree
 
 __all__ = [
     "Framer",
+    "Group",
     "Message",
     "Path",
+    "Repetition",
     "Segment",
     "build",
     "decode",
     "framed",
     "from_tree",
+    "groups",
     "parse",
     "path",
     "plain_text",

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from esb.codecs import DecodeError
 from esb.codecs.hl7v2 import charsets
-from esb.codecs.hl7v2.syntax import STANDARD, Syntax, syntax
+from esb.codecs.hl7v2.repetition import Repetition, piece
+from esb.codecs.hl7v2.syntax import NEVER, STANDARD, Syntax, syntax
 
 _HEADERS = frozenset(("MSH", "FHS", "BHS"))
+_UNDIVIDED = Syntax(*(NEVER,) * 5, "", "ascii")
 
 
 class Segment:
@@ -40,27 +42,35 @@ class Segment:
         syntax = self._syntax
         if repetition:
             if syntax.repetition in text:
-                text = _part(text, syntax.repetition, repetition)
+                text = piece(text, syntax.repetition, repetition)
             elif repetition > 1:
                 return None
         if component:
             if syntax.component in text:
-                text = _part(text, syntax.component, component)
+                text = piece(text, syntax.component, component)
             elif component > 1:
                 return None
             if subcomponent:
                 if syntax.subcomponent in text:
-                    text = _part(text, syntax.subcomponent, subcomponent)
+                    text = piece(text, syntax.subcomponent, subcomponent)
                 elif subcomponent > 1:
                     return None
         if syntax.escape in text:
-            return syntax.unescaped(text)
+            text = syntax.unescaped(text)
         return text or None
 
     def repetitions(self, field: int) -> int:
         """How many repetitions a field has; 0 when it is absent or empty."""
         fields = self._fields or self._split()
         return fields[field].count(self._syntax.repetition) + 1 if field < len(fields) and fields[field] else 0
+
+    def all(self, field: int) -> list[Repetition]:
+        """Every repetition of a field in order, an empty one too; none when the field is absent or empty."""
+        fields = self._fields or self._split()
+        if field >= len(fields) or not fields[field]:
+            return []
+        syntax = self._syntax
+        return [Repetition(wire, syntax) for wire in fields[field].split(syntax.repetition)]
 
     def fields(self) -> list[str]:
         """The fields as they stand on the wire; the index is the HL7 field number, 0 the name."""
@@ -82,6 +92,13 @@ class Header(Segment):
         fields = self._fields or self._split()
         first = repetition < 2 and component < 2 and subcomponent < 2
         return (fields[field] or None) if first and field < len(fields) else None
+
+    def all(self, field: int) -> list[Repetition]:
+        """The delimiters are one component, whatever they are."""
+        if field > 2:
+            return super().all(field)
+        text = self.get(field)
+        return [Repetition(text, _UNDIVIDED)] if text else []
 
     def _split(self) -> list[str]:
         mark = self._syntax.field
@@ -215,8 +232,3 @@ def _lines(text: str) -> list[str]:
     if "\n" in text:
         text = text.replace("\r\n", "\r").replace("\n", "\r")
     return [line for line in text.rstrip(" \t\r\n").split("\r") if line and not line.isspace()]
-
-
-def _part(text: str, mark: str, number: int) -> str:
-    parts = text.split(mark, number)
-    return parts[number - 1] if number <= len(parts) else ""
