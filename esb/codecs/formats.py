@@ -1,4 +1,4 @@
-"""The formats by name: what ``esb decode`` and ``esb encode`` offer. Bytes <-> a tree that JSON can hold."""
+"""The formats by name: what ``esb decode`` and ``esb encode`` offer, and what translations read and write."""
 
 from __future__ import annotations
 
@@ -12,10 +12,23 @@ from esb.model import Tree
 
 
 class Format(NamedTuple):
-    """One format. ``decode`` raises ``DecodeError``, ``encode`` raises ``EncodeError``; the charset may be None."""
+    """One format. ``decode`` raises ``DecodeError``, ``encode`` raises ``EncodeError``; the charset may be None.
+
+    Their tree is one that JSON can hold. ``read`` and ``write`` are for mappings: of HL7 v2 the message itself, and a
+    list of segments as field paths.
+    """
 
     decode: Callable[[bytes, str | None], Tree]
     encode: Callable[[Tree, str | None], bytes]
+    own: tuple[Callable[[bytes, str | None], Tree], Callable[[Tree, str | None], bytes]] | None = None
+
+    @property
+    def read(self) -> Callable[[bytes, str | None], Tree]:
+        return self.own[0] if self.own else self.decode
+
+    @property
+    def write(self) -> Callable[[Tree, str | None], bytes]:
+        return self.own[1] if self.own else self.encode
 
 
 def _read_xml(data: bytes, charset: str | None) -> Tree:
@@ -34,6 +47,10 @@ FORMATS: dict[str, Format] = {
     "hl7v2": Format(
         lambda data, charset: hl7v2.to_tree(hl7v2.decode(data, charset or "")),
         lambda tree, _: hl7v2.from_tree(tree).encode(),
+        (
+            lambda data, charset: hl7v2.decode(data, charset or ""),
+            lambda tree, charset: hl7v2.build(tree, charset=charset or "UNICODE UTF-8").encode(),
+        ),
     ),
     "xml": Format(_read_xml, _write_xml),
     "fhir": Format(lambda data, _: fhir.decode(data), lambda tree, _: fhir.encode(tree)),

@@ -3,6 +3,8 @@
 from esb.mapping.codes import Codes, load_codes
 from esb.mapping.compile import Mapping, MappingError, Verdict, compile_mapping, load_mapping
 from esb.mapping.examples import Example, ExampleResult, run_examples
+from esb.mapping.parts import Parts, load_parts
+from esb.mapping.translation import Translation, is_translation, load_translation, run_translation_examples
 
 __all__ = [
     "Codes",
@@ -10,9 +12,15 @@ __all__ = [
     "ExampleResult",
     "Mapping",
     "MappingError",
+    "Parts",
+    "Translation",
     "Verdict",
     "compile_mapping",
+    "is_translation",
     "load_codes",
     "load_mapping",
+    "load_parts",
+    "load_translation",
     "run_examples",
+    "run_translation_examples",
 ]

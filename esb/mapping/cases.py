@@ -62,12 +62,11 @@ class _OutcomeReader:
         return Case(self.outcome, self.when, message=self._part(value, path, "message"))
 
     def _body(self, value: Any, path: PathTuple) -> Case:
-        self.reader.never_left_out(value, path)
         if self.outcome is Outcome.DONE and isinstance(value, dict) and "$each" not in value:
             names = [key for key in value if not key.startswith("$")]
             document = self.reader.document
             self.reader.sheet.targets.extend((name, document.key_mark((*path, name))) for name in names)
-        return Case(self.outcome, self.when, body=self.reader.shape(value, path, self.target, RESPONSE))
+        return Case(self.outcome, self.when, body=self.reader.whole(value, path, self.target, RESPONSE))
 
     def _refused(self, value: Any, path: PathTuple) -> Case:
         if not isinstance(value, dict) or "code" not in value:
@@ -92,8 +91,7 @@ class _OutcomeReader:
         if not isinstance(details, dict) or "$each" in details or "$value" in details:
             self.reader.find(place, "'details' must be a structure")
             return None
-        self.reader.never_left_out(details, place)
-        return self.reader.shape(details, place, f"{self.target}.details", RESPONSE)
+        return self.reader.whole(details, place, f"{self.target}.details", RESPONSE)
 
     def _part(self, value: dict[str, Any], path: PathTuple, name: str) -> Shape:
         return self._text(value.get(name), (*path, name), f"{self.target}.{name}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from esb.errors import Outcome
@@ -17,6 +18,7 @@ from esb.mapping.evaluate import OPERATORS
 from esb.mapping.nodes import (
     Both,
     Compare,
+    Component,
     Default,
     Either,
     Field,
@@ -30,6 +32,7 @@ from esb.mapping.nodes import (
     Pipe,
     may_miss,
 )
+from esb.mapping.nodes import Choice as ChoiceElement
 from esb.mapping.shape import (
     Case,
     Choice,
@@ -37,9 +40,11 @@ from esb.mapping.shape import (
     Expression,
     Items,
     Loop,
+    Part,
     Shape,
     Sheet,
     Structure,
+    Use,
     Value,
     With,
     writes_null,
@@ -48,7 +53,9 @@ from esb.mapping.shape import (
 _HELPERS: dict[str, Any] = {
     "absent": values.absent,
     "action_text": values.action,
+    "choice": values.choice,
     "code_text": values.refusal_code,
+    "component": values.component,
     "equal": values.equal,
     "field": values.hl7,
     "get": values.key,
@@ -64,20 +71,28 @@ _HELPERS: dict[str, Any] = {
     **{f"op{index}": operator for index, operator in enumerate(OPERATORS.values())},
 }
 _OPERATOR = {symbol: f"op{index}" for index, symbol in enumerate(OPERATORS)}
-_ROOTS = {"request": "req", "answer": "root", "exchange": "exchange", "site": "site"}
+_LEFT = f"left = [{values.MAX_ITEMS}]"
+_ROOTS = {"request": "req", "answer": "root", "message": "root", "exchange": "exchange", "site": "site"}
 
 
 class Program:
-    """The source of one mapping's module and the constants it is run with."""
+    """The source of one mapping's module and the constants it is run with; a function for each part that it uses."""
 
     def __init__(self, sheet: Sheet) -> None:
         self.lines: list[str] = []
         self.constants: dict[str, Any] = {}
         self.indent = 1
         self.temporaries = 0
-        self._function("action(req, exchange, site)", lambda: self._checked(sheet.action, "action_text"))
-        self._function("request(req, exchange, site)", lambda: self._whole(sheet.request))
-        self._response(sheet.cases)
+        self._parts: dict[str, str] = {}
+        self._pending: list[Part] = []
+        if sheet.gives is not None:
+            self._translation(sheet.gives)
+        else:
+            self._function("action(req, exchange, site)", lambda: self._checked(sheet.action, "action_text"), _LEFT)
+            self._function("request(req, exchange, site)", lambda: self._whole(sheet.request), _LEFT)
+            self._response(sheet.cases)
+        while self._pending:
+            self._part(self._pending.pop())
 
     @property
     def source(self) -> str:
@@ -88,16 +103,25 @@ class Program:
         """Compile the module and return its functions by name."""
         scope: dict[str, Any] = {"__builtins__": {}, **_HELPERS, **self.constants}
         exec(compile(self.source, f"<mapping {file}>", "exec"), scope)
-        return {name: scope[name] for name in ("action", "request", "response")}
+        return {name: scope[name] for name in ("action", "request", "response", "translation") if name in scope}
 
-    def _function(self, head: str, body: Callable[[], str]) -> None:
+    def _function(self, head: str, body: Callable[[], str], *first: str) -> None:
         self.lines.append(f"def {head}:")
-        self._line(f"left = {values.MAX_ITEMS}")
+        for line in first:
+            self._line(line)
         self._line(f"return {body()}")
+
+    def _translation(self, gives: Shape) -> None:
+        root = "root = message if type(message) is dict else roots(message)"
+        self._function("translation(message, exchange, site)", lambda: self._whole(gives), _LEFT, root)
+
+    def _part(self, part: Part) -> None:
+        parameters = ", ".join(["left", *part.variables, "exchange", "site"])
+        self._function(f"{self._parts[part.name]}({parameters})", lambda: self._shape(part.body))
 
     def _response(self, cases: list[Case]) -> None:
         self.lines.append("def response(answer, req, exchange, site):")
-        self._line(f"left = {values.MAX_ITEMS}")
+        self._line(_LEFT)
         self._line("root = answer if type(answer) is dict else roots(answer)")
         for index, case in enumerate(cases):
             with self._when(case.when):
@@ -157,7 +181,9 @@ class Program:
                 name = self._temporary()
                 self._line(f"{name} = []")
                 self._loop(shape, 0, name)
-                return name
+                return f"({name} or None)" if shape.prune else name
+            case Use():
+                return self._use(shape)
             case Choice():
                 return self._choice(shape)
             case With():
@@ -178,13 +204,29 @@ class Program:
         return name
 
     def _structure(self, shape: Structure) -> str:
+        after = " or None" if shape.prune and _may_be_empty(shape) else ""
         if shape.when is None:
-            return self._fields(shape.fields)
+            return f"({self._fields(shape.fields)}{after})" if after else self._fields(shape.fields)
         name = self._temporary()
         self._line(f"{name} = None")
         with self._when(shape.when):
-            self._line(f"{name} = {self._fields(shape.fields)}")
+            self._line(f"{name} = {self._fields(shape.fields)}{after}")
         return name
+
+    def _use(self, use: Use) -> str:
+        if use.part.name not in self._parts:
+            self._parts[use.part.name] = f"part{len(self._parts)}"
+            self._pending.append(use.part)
+        arguments, checks = [], []
+        for argument in use.arguments:
+            value = self._shape(argument)
+            if _may_miss(argument):
+                name = self._temporary()
+                checks.append(f"({name} := {value}) is None")
+                value = name
+            arguments.append(value)
+        call = f"{self._parts[use.part.name]}({', '.join(['left', *arguments, 'exchange', 'site'])})"
+        return f"(None if {' or '.join(checks)} else {call})" if checks else call
 
     def _fields(self, fields: tuple[tuple[str, Shape], ...]) -> str:
         """A dict display up to the first field that may miss, then one assignment each, so that the order stays."""
@@ -217,7 +259,7 @@ class Program:
         return name
 
     def _sequence(self, shape: Items) -> str:
-        if not any(isinstance(part, Loop) or _may_miss(part) for part in shape.parts):
+        if shape.parts and not any(isinstance(part, Loop) or _may_miss(part) for part in shape.parts):
             return f"[{', '.join([self._shape(part) for part in shape.parts])}]"
         name = self._temporary()
         self._line(f"{name} = []")
@@ -226,7 +268,7 @@ class Program:
                 self._loop(part, 0, name)
             else:
                 self._keep(part, f"{name}.append(%s)")
-        return name
+        return f"({name} or None)" if shape.prune else name
 
     def _loop(self, loop: Loop, depth: int, name: str) -> None:
         if depth == len(loop.sources):
@@ -234,7 +276,7 @@ class Program:
             return
         source, found = loop.sources[depth].node, self._temporary()
         self._line(f"{found} = items({self._node(source)}, {may_miss(source)})")
-        self._line(f"left = spend(left, {found})")
+        self._line(f"spend(left, {found})")
         with self._block(f"for {loop.variables[depth]} in {found}:"):
             self._loop(loop, depth + 1, name)
 
@@ -243,7 +285,7 @@ class Program:
             self._names(body)
             self._item(body.body, name)
         elif isinstance(body, Structure | Value) and body.when:
-            inner = body.value if isinstance(body, Value) else Structure(body.fields)
+            inner = body.value if isinstance(body, Value) else replace(body, when=None)
             with self._when(body.when):
                 self._item(inner if _may_miss(inner) or isinstance(body, Structure) else Value(inner), name)
         else:
@@ -320,8 +362,11 @@ class Program:
 
     def _path(self, path: Path) -> str:
         value, rest = self._base(path)
-        for step in rest:
-            value = self._step(value, step, path.optional)
+        for at, step in enumerate(rest):
+            if isinstance(step, Key) and any(isinstance(later, Field) for later in rest[at + 1 :]):
+                value = f"get({value}, {step.name!r})"
+            else:
+                value = self._step(value, step, path.optional)
         return value if path.optional else self._present(value)
 
     def _base(self, path: Path) -> tuple[str, tuple[Any, ...]]:
@@ -329,7 +374,7 @@ class Program:
         root = _ROOTS.get(path.root, path.root)
         first = path.steps[0] if path.steps else None
         if not isinstance(first, Key) or (root == "root" and first.name.startswith(("@", "#"))):
-            return ("answer" if root == "root" else root), path.steps
+            return (path.root if root == "root" else root), path.steps
         if path.root in _ROOTS:
             return (f"{root}.get({first.name!r})" if path.optional else f"{root}[{first.name!r}]"), path.steps[1:]
         return root, path.steps
@@ -340,6 +385,10 @@ class Program:
                 return f"item({value}, {index})"
             case Field(field, repetition, component, sub):
                 return f"field({value}, {field}, {repetition}, {component}, {sub})"
+            case Component(component, sub):
+                return f"component({value}, {component}, {sub})"
+            case ChoiceElement(name):
+                return f"choice({value}, {name!r})"
         name = repr(step.name)
         if step.name.startswith(("@", "#")):
             return f"get({value}, {name})"
@@ -357,9 +406,15 @@ def _may_miss(shape: Shape) -> bool:
         case Expression():
             return may_miss(shape.node) and not writes_null(shape)
         case Structure():
-            return shape.when is not None
-        case Value() | Choice():
+            return shape.when is not None or (shape.prune and _may_be_empty(shape))
+        case Items() | Loop():
+            return shape.prune
+        case Value() | Choice() | Use():
             return True
         case With():
             return _may_miss(shape.body)
     return False
+
+
+def _may_be_empty(shape: Structure) -> bool:
+    return all(_may_miss(field) for _, field in shape.fields)

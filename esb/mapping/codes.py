@@ -37,6 +37,11 @@ class Lookup(dict[str, str]):
             raise FunctionError(f"is not {self.direction} of table '{self.table}'")
         return self.default
 
+    def find(self, word: Any) -> str | None:
+        """The same, but None for a word that is not in a table without a default."""
+        known = word in self or str(word) in self if isinstance(word, str | int) else True
+        return self(word) if known or self.default is not None else None
+
     def __call__(self, word: Any) -> str:
         try:
             return self[word]

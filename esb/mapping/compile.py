@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from esb.codecs import yaml
-from esb.codecs.yaml import Mark
 from esb.errors import ConfigError, Outcome
 from esb.mapping import values
 from esb.mapping.cases import read_cases
@@ -15,6 +17,7 @@ from esb.mapping.codegen import Program
 from esb.mapping.codes import Codes
 from esb.mapping.evaluate import Evaluator, Failure
 from esb.mapping.examples import Example, ExampleReader
+from esb.mapping.parts import Parts
 from esb.mapping.reader import Reader
 from esb.mapping.shape import Constant, Sheet
 from esb.model import Tree
@@ -39,7 +42,84 @@ class MappingError(Exception):
         super().__init__(f"{file}:{line}: {field}: {path + ' ' if path else ''}{reason}")
 
 
-class Mapping:
+E = TypeVar("E")
+
+
+class Read(NamedTuple, Generic[E]):
+    """What a file says: its shapes and its examples."""
+
+    file: str
+    sheet: Sheet
+    examples: tuple[E, ...]
+
+
+class Compiled(ABC, Generic[E]):
+    """What every compiled file has: its functions, and its sheet and examples as long as somebody needs them.
+
+    Running needs the functions only. ``pack`` gives the rest back; it is read again from the text when a failure must
+    be explained.
+    """
+
+    def __init__(self, read: Read[E], text: str, codes: Codes, parts: Parts) -> None:
+        self.file = read.file
+        self._text, self._codes, self._parts = zlib.compress(text.encode()), codes, parts
+        self._kept: Read[E] | None = read
+
+    @classmethod
+    def read(cls, document: yaml.Document, text: str, codes: Codes, parts: Parts) -> Self:
+        """Check and compile a document whose text is ``text``; raises ``ConfigError`` with every finding at once."""
+        reader = Reader(document, codes, parts, text)
+        read = cls._read(reader)
+        if reader.findings:
+            raise ConfigError(reader.findings)
+        try:
+            return cls(read, text, codes, parts)
+        except (SyntaxError, RecursionError, MemoryError):
+            raise ConfigError([document.finding((), "is nested too deeply to compile")]) from None
+
+    @property
+    def sheet(self) -> Sheet:
+        """The file as shapes."""
+        return self._again().sheet
+
+    @property
+    def examples(self) -> tuple[E, ...]:
+        """The examples of the file."""
+        return self._again().examples
+
+    @property
+    def python(self) -> str:
+        """The Python that the file was compiled to."""
+        return Program(self.sheet).source
+
+    @property
+    def text(self) -> str:
+        """The file as it was when it was loaded."""
+        return zlib.decompress(self._text).decode()
+
+    def pack(self) -> None:
+        """Keep what running needs and forget the rest."""
+        self._kept = None
+
+    def _again(self) -> Read[E]:
+        if self._kept is None:
+            text = self.text
+            self._kept = self._read(Reader(yaml.load(text, self.file), self._codes, self._parts, text))
+        return self._kept
+
+    @staticmethod
+    @abstractmethod
+    def _read(reader: Reader) -> Read[E]:
+        """What the reader's document says; its findings are kept in it."""
+
+    def _diagnosed(self, error: Exception, side: str) -> MappingError:
+        if isinstance(error, Failure):
+            where = error.expression
+            return MappingError(where.file or self.file, where.line, error.target, error.path, error.reason)
+        return MappingError(self.file, 1, side, "", f"cannot be computed: {type(error).__name__}")
+
+
+class Mapping(Compiled[Example]):
     """One compiled file. Safe for many threads and tasks at once.
 
     ``action`` is the action's text when it is fixed, otherwise "". ``outcomes`` are the ones its cases can give; an
@@ -47,18 +127,16 @@ class Mapping:
     ``request_fields`` are the names at the top of the request, for HL7 the field paths of all segments.
     """
 
-    def __init__(self, file: str, sheet: Sheet, examples: tuple[Example, ...]) -> None:
-        self.file = file
+    def __init__(self, read: Read[Example], text: str, codes: Codes, parts: Parts) -> None:
+        super().__init__(read, text, codes, parts)
+        sheet = read.sheet
         self.action_is_fixed = isinstance(sheet.action, Constant)
         self.action = str(sheet.action.value) if isinstance(sheet.action, Constant) else ""
         self.outcomes = frozenset(case.outcome for case in sheet.cases)
         self.refusal_codes = frozenset(sheet.codes)
         self.request_fields = tuple(sheet.names)
-        self.examples = examples
-        self._sheet = sheet
-        program = Program(sheet)
-        self.source = program.source
-        functions = program.run(file)
+        self._outcomes = tuple(case.outcome for case in sheet.cases)
+        functions = Program(sheet).run(read.file)
         self._action, self._request, self._response = (functions[name] for name in ("action", "request", "response"))
 
     def build(self, request: Tree, exchange: dict[str, Tree], site: dict[str, Tree]) -> tuple[str, Tree]:
@@ -77,68 +155,50 @@ class Mapping:
         if found is None:
             return self._unmatched()
         index, body, code, message, details = found
-        return Verdict(self._sheet.cases[index].outcome, body, code, message, details)
+        return Verdict(self._outcomes[index], body, code, message, details)
 
-    def source_paths(self, side: str) -> list[tuple[str, Mark]]:
-        """Every static path with its place.
-
-        ``side`` is ``request`` (paths into the canonical request), ``answer`` (into the answer), ``site`` (into the
-        endpoint's site values) or ``done`` (names at the top of ``done`` bodies).
-
-        Paths are written ``slot.start``, ``items[].code`` for an item of a loop, ``items[0].code``, ``PID-3.1``.
-        """
-        return list(self._sheet.targets if side == "done" else self._sheet.sources[side])
+    def source_paths(self, side: str) -> list[tuple[str, yaml.Mark]]:
+        """Every static path of a side with its place."""
+        return list(self.sheet.targets if side == "done" else self.sheet.sources[side])
 
     def build_slowly(self, request: Tree, exchange: Tree, site: Tree) -> tuple[str, Tree]:
         """The same as ``build``, by the reference evaluator."""
+        sheet = self.sheet
         evaluator = Evaluator({"request": request, "exchange": exchange, "site": site})
         try:
-            return evaluator.checked(self._sheet.action, values.action), evaluator.whole(self._sheet.request)
+            return evaluator.checked(sheet.action, values.action), evaluator.whole(sheet.request)
         except Exception as error:
             raise self._diagnosed(error, "request") from None
 
     def interpret_slowly(self, answer: Tree, request: Tree, exchange: Tree, site: Tree) -> Verdict:
         """The same as ``interpret``, by the reference evaluator."""
+        cases = self.sheet.cases
         evaluator = Evaluator({"answer": answer, "request": request, "exchange": exchange, "site": site})
         try:
-            found = ((case.outcome, evaluator.case(case)) for case in self._sheet.cases)
+            found = ((case.outcome, evaluator.case(case)) for case in cases)
             return next((Verdict(outcome, *parts) for outcome, parts in found if parts), None) or self._unmatched()
         except Exception as error:
             raise self._diagnosed(error, "response") from None
 
-    def _diagnosed(self, error: Exception, side: str) -> MappingError:
-        if isinstance(error, Failure):
-            where = error.expression
-            return MappingError(self.file, where.line, where.target, error.path, error.reason)
-        return MappingError(self.file, 1, side, "", f"cannot be computed: {type(error).__name__}")
-
     def _unmatched(self) -> Verdict:
         return Verdict(Outcome.MALFORMED, message=f"no case of {self.file} matches the answer")
 
+    @staticmethod
+    def _read(reader: Reader) -> Read[Example]:
+        root = reader.root(("action", "request", "response", "examples"), ("action", "response"))
+        reader.action(root.get("action", "-"))
+        reader.request(root.get("request"))
+        read_cases(reader, root.get("response", {"done": None}))
+        examples = ExampleReader(reader.document, reader.findings).read()
+        return Read(reader.document.file, reader.sheet, examples)
 
-def load_mapping(path: Path, codes: Codes) -> Mapping:
+
+def load_mapping(path: Path, codes: Codes, parts: Parts | None = None) -> Mapping:
     """Read, check and compile a mapping file; raises ``ConfigError`` with every finding at once."""
     document = yaml.load(path)
-    return compile_mapping(document, path.read_text(encoding="utf-8"), codes)
+    return compile_mapping(document, path.read_text(encoding="utf-8"), codes, parts)
 
 
-def compile_mapping(document: yaml.Document, text: str, codes: Codes) -> Mapping:
+def compile_mapping(document: yaml.Document, text: str, codes: Codes, parts: Parts | None = None) -> Mapping:
     """The mapping in a loaded document whose text is ``text``; raises ``ConfigError`` with every finding at once."""
-    reader = Reader(document, codes, text)
-    root = document.value
-    if not isinstance(root, dict):
-        raise ConfigError([document.finding((), "a mapping needs 'action' and 'response'")])
-    reader.only(root, (), ("action", "request", "response", "examples"))
-    for key in ("action", "response"):
-        if key not in root:
-            reader.find((), f"'{key}' is missing")
-    reader.action(root.get("action", "-"))
-    reader.request(root.get("request"))
-    read_cases(reader, root.get("response", {"done": None}))
-    examples = ExampleReader(document, reader.findings).read()
-    if reader.findings:
-        raise ConfigError(reader.findings)
-    try:
-        return Mapping(document.file, reader.sheet, examples)
-    except (SyntaxError, RecursionError, MemoryError):
-        raise ConfigError([document.finding((), "is nested too deeply to compile")]) from None
+    return Mapping.read(document, text, codes, parts or {})

@@ -13,6 +13,7 @@ from esb.mapping import values
 from esb.mapping.nodes import (
     Both,
     Compare,
+    Component,
     Default,
     Either,
     Field,
@@ -26,6 +27,7 @@ from esb.mapping.nodes import (
     Pipe,
     may_miss,
 )
+from esb.mapping.nodes import Choice as ChoiceElement
 from esb.mapping.shape import (
     Case,
     Choice,
@@ -35,6 +37,7 @@ from esb.mapping.shape import (
     Loop,
     Shape,
     Structure,
+    Use,
     Value,
     With,
     writes_null,
@@ -54,11 +57,12 @@ OPERATORS: dict[str, Callable[[Tree, Tree], bool]] = {
 
 
 class Failure(Exception):
-    """An expression that could not be computed."""
+    """An expression that could not be computed. ``target`` grows at each use of a part that it passes."""
 
     def __init__(self, expression: Expression, path: str, reason: str) -> None:
         super().__init__(reason)
         self.expression, self.path, self.reason = expression, path, reason
+        self.target = expression.target
 
 
 class Evaluator:
@@ -67,7 +71,7 @@ class Evaluator:
     def __init__(self, roots: dict[str, Tree]) -> None:
         self.roots = dict(roots)
         self.path = ""
-        self.left = values.MAX_ITEMS
+        self.left = [values.MAX_ITEMS]
 
     def shape(self, shape: Shape) -> Tree:
         """The tree a shape gives; None where it is left out."""
@@ -81,15 +85,17 @@ class Evaluator:
             case Value():
                 return self.shape(shape.value) if self._holds(shape.when) else None
             case Items():
-                return [item for part in shape.parts for item in self._items(part)]
+                return self._kept([item for part in shape.parts for item in self._items(part)], shape.prune)
             case Loop():
-                return list(self._loop(shape, 0))
+                return self._kept(list(self._loop(shape, 0)), shape.prune)
             case Choice():
                 return next((self.shape(option) for when, option in shape.options if self._holds(when)), None)
             case With():
                 for name, expression in shape.names:
                     self.roots[name] = self.compute(expression)
                 return self.shape(shape.body)
+            case Use():
+                return self._use(shape)
 
     def case(self, case: Case) -> tuple[Tree, Tree, Tree, Tree] | None:
         """Body, code, message and details of a case that holds, otherwise None."""
@@ -173,6 +179,10 @@ class Evaluator:
                 return values.item(value, index)
             case Field():
                 return values.hl7(value, *step)
+            case Component(component, sub):
+                return values.component(value, component, sub)
+            case ChoiceElement(name):
+                return values.choice(value, name)
 
     def _pipe(self, node: Pipe) -> Tree:
         if (value := self.node(node.value)) is None:
@@ -203,7 +213,28 @@ class Evaluator:
         if not self._holds(shape.when):
             return None
         found = ((name, part, self.shape(part)) for name, part in shape.fields)
-        return {name: value for name, part, value in found if value is not None or writes_null(part)}
+        kept = {name: value for name, part, value in found if value is not None or writes_null(part)}
+        return self._kept(kept, shape.prune)
+
+    def _kept(self, value: Tree, prune: bool) -> Tree:
+        return value or None if prune else value
+
+    def _use(self, use: Use) -> Tree:
+        arguments = []
+        for argument in use.arguments:
+            if (value := self.shape(argument)) is None:
+                return None
+            arguments.append(value)
+        outside = self.roots
+        self.roots = {name: outside[name] for name in ("exchange", "site")}
+        self.roots.update(zip(use.part.variables, arguments, strict=True))
+        try:
+            return self.shape(use.part.body)
+        except Failure as failure:
+            failure.target = use.target + failure.target
+            raise
+        finally:
+            self.roots = outside
 
     def _items(self, part: Shape) -> Iterator[Tree]:
         if isinstance(part, Loop):
@@ -226,7 +257,7 @@ class Evaluator:
         value = self.compute(source)
         try:
             found = values.items(value, may_miss(source.node))
-            self.left = values.spend(self.left, found)
+            values.spend(self.left, found)
         except FunctionError as error:
             raise Failure(source, self.path, error.reason) from None
         return found

@@ -18,7 +18,9 @@ from esb.mapping.codes import Codes
 from esb.mapping.functions import FUNCTIONS, Function
 from esb.mapping.nodes import (
     Both,
+    Choice,
     Compare,
+    Component,
     Default,
     Either,
     Field,
@@ -50,7 +52,7 @@ class ExprError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which names mean what. ``bare`` is the root of unbound names: request, or answer on the response side."""
+    """Which names mean what. ``bare`` is the root of unbound names; "" where every name must be bound, as in a part."""
 
     bare: str
     roots: frozenset[str]
@@ -66,6 +68,8 @@ class Scope:
         return replace(self, loops={**self.loops, name: variable})
 
 
+MESSAGE = Scope("message", frozenset({"message", "exchange", "site"}), {})
+PART = Scope("", frozenset({"exchange", "site"}), {})
 REQUEST = Scope("request", frozenset({"request", "exchange", "site"}), {})
 RESPONSE = Scope("answer", frozenset({"answer", "request", "exchange", "site"}), {})
 EXCHANGE_KEYS = ("id", "key", "operation", "now")
@@ -94,9 +98,11 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _WORD = re.compile(r"[^\W\d]\w*")
 _NAME = re.compile(r"\w+")
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
-_OPERATOR = re.compile(r"==|!=|<=|>=|\?\?|[<>|()\[\],]")
+_OPERATOR = re.compile(r"==|!=|<=|>=|\?\?|[<>|()\[\],?]")
 _KEY = re.compile(r"\.(?:(@?\w+)|(#text)|'((?:[^']|'')*)')")
+_COMPONENT = re.compile(r"\.([1-9][0-9]{0,2})(?:\.([1-9][0-9]{0,2}))?(?!\w)")
 _INDEX = re.compile(r"\[([0-9]{1,6})\]")
+_CHOICE = re.compile(r"\.([A-Za-z]+)\[x\]")
 _OPTIONAL = re.compile(r"\?(?!\?)|\?(?=\?\?)")
 _FIELD = re.compile(r"-([0-9]{1,3})(?:\[([0-9]{1,4}|\*)\])?(?:\.([0-9]{1,3}))?(?:\.([0-9]{1,3}))?")
 
@@ -248,7 +254,9 @@ class Parser:
         table = self.codes[word.text]
         lookup = table.code if name.text == "code" else table.meaning
         words = table.meanings if name.text == "meaning" else None
-        return Pipe(value, f"{name.text}({word.text})", lookup, (), False, name.offset, words)
+        optional = self._take("?")
+        call = lookup.find if optional else lookup
+        return Pipe(value, f"{name.text}({word.text})", call, (), optional, name.offset, words)
 
     def _deeper(self) -> None:
         self.depth += 1
@@ -295,6 +303,10 @@ class Parser:
         self.at = match.end()
         name = match[0] if match.re is _NAME else _unquote(match[1])
         root, steps = self.scope.resolve(name)
+        if not root:
+            known = [*self.scope.loops, *self.scope.roots]
+            hint = nearest(name, known) or f"known are {', '.join(known)}"
+            raise ExprError(start, f"nothing is called '{name}' here", hint)
         steps += tuple(self._steps())
         text = self.text[start : self.at]
         optional = _OPTIONAL.match(self.text, self.at) is not None
@@ -310,7 +322,11 @@ class Parser:
                 if self.text[self.at : self.at + 1] in (".", "["):
                     raise ExprError(self.at, "nothing can follow an HL7 field but its component and its subcomponent")
                 return
-            if match := _KEY.match(self.text, self.at):
+            if match := _CHOICE.match(self.text, self.at):
+                yield Choice(match[1])
+            elif match := _COMPONENT.match(self.text, self.at):
+                yield Component(int(match[1]), int(match[2] or 0))
+            elif match := _KEY.match(self.text, self.at):
                 yield Key(match[1] or match[2] or _unquote(match[3]))
             elif match := _INDEX.match(self.text, self.at):
                 yield Index(int(match[1]))

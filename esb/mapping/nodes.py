@@ -24,7 +24,23 @@ class Field(NamedTuple):
     sub: int = 0
 
 
-Step: TypeAlias = Key | Index | Field
+class Component(NamedTuple):
+    """A component and a sub-component of an HL7 repetition, counted from 1; sub 0 is the whole component.
+
+    Of anything else the keys that are written with these digits.
+    """
+
+    component: int
+    sub: int = 0
+
+
+class Choice(NamedTuple):
+    """A FHIR element whose name ends with its type: ``value[x]`` is ``valueQuantity``, ``valueString`` ..."""
+
+    name: str
+
+
+Step: TypeAlias = Key | Index | Field | Component | Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +55,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """``root`` is request, answer, exchange, site or the variable of a loop."""
+    """``root`` is request, answer, message, exchange, site or the variable of a loop or an argument."""
 
     root: str
     steps: tuple[Step, ...]

@@ -2,33 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from esb.codecs.yaml import Document, Mark, PathTuple, nearest
-from esb.errors import Finding
+from esb.errors import ConfigError, Finding
 from esb.mapping.codes import Codes
 from esb.mapping.expr import REQUEST, ExprError, Parser, Scope
-from esb.mapping.nodes import Default, Field, Index, Key, Literal, Node, Path, Pipe, Step, paths
-from esb.mapping.shape import NOTHING, Choice, Constant, Expression, Items, Loop, Shape, Sheet, Structure, Value, With
+from esb.mapping.nodes import Choice as ChoiceElement
+from esb.mapping.nodes import Component, Default, Field, Index, Key, Literal, Node, Path, Pipe, Step, paths
+from esb.mapping.shape import (
+    NOTHING,
+    Choice,
+    Constant,
+    Expression,
+    Items,
+    Loop,
+    Part,
+    Shape,
+    Sheet,
+    Structure,
+    Use,
+    Value,
+    With,
+)
 
 MAX_NAMES = 12
 BROKEN = Literal(None)
 """Stands for an expression that could not be read; there is a finding for it already."""
 
-_STRUCTURE_KEYS = ("$each", "$with", "$when", "$value", "$case")
+_STRUCTURE_KEYS = ("$each", "$with", "$when", "$value", "$case", "$use")
 _SAME_ITEMS = ("where", "list", "sort", "distinct")
 
 
 class Reader:
-    """Reads the nodes of one document; ``findings`` says what is wrong with it, ``sheet`` keeps the paths it names."""
+    """Reads the nodes of one document; ``findings`` says what is wrong with it, ``sheet`` keeps the paths it names.
 
-    def __init__(self, document: Document, codes: Codes, text: str) -> None:
-        self.document, self.codes = document, codes
+    ``parts`` are those that ``$use`` may name; ``prune`` is what the document says of structures that come out empty.
+    """
+
+    def __init__(self, document: Document, codes: Codes, parts: Mapping[str, Part], text: str) -> None:
+        self.document, self.codes, self.parts = document, codes, parts
         self.lines = text.split("\n")
         self.findings: list[Finding] = []
         self.sheet = Sheet()
+        self.prune = False
         self._items: dict[str, str] = {}
+
+    def root(self, known: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
+        """The document as a structure of ``known`` keys, with ``prune`` read; raises ``ConfigError`` if it is none."""
+        value = self.document.value
+        if not isinstance(value, dict):
+            keys = " and ".join(f"'{key}'" for key in needed)
+            raise ConfigError([self.document.finding((), f"a mapping needs {keys}")])
+        for key in needed:
+            if key not in value:
+                self.find((), f"'{key}' is missing")
+        self.only(value, (), (*known, "prune"))
+        self.prune = value.get("prune", False)
+        if not isinstance(self.prune, bool):
+            self.find(("prune",), "'prune' is true or false")
+        return value
 
     def action(self, value: Any) -> None:
         """The action: a text or an expression."""
@@ -41,15 +76,17 @@ class Reader:
         """The request: any structure; absent is an empty one."""
         if value is None:
             return
-        self.sheet.request = self.shape(value, ("request",), "request", REQUEST)
-        self.never_left_out(value, ("request",))
+        self.sheet.request = self.whole(value, ("request",), "request", REQUEST)
         entries = value if isinstance(value, list) else [value]
         names = [key for entry in entries if isinstance(entry, dict) for key in entry if not key.startswith("$")]
         self.sheet.names = list(dict.fromkeys(names))
 
-    def never_left_out(self, value: Any, path: PathTuple) -> None:
+    def whole(self, value: Any, path: PathTuple, target: str, scope: Scope) -> Shape:
+        """A shape that is never left out, not even when it is empty."""
         if isinstance(value, dict) and "$when" in value and "$each" not in value:
             self.find((*path, "$when"), "'$when' cannot leave out the whole", at_key=True)
+        shape = self.shape(value, path, target, scope)
+        return replace(shape, prune=False) if isinstance(shape, Structure | Items | Loop) else shape
 
     def shape(self, value: Any, path: PathTuple, target: str, scope: Scope) -> Shape:
         """Any node of the file: a structure, a list, an expression or a constant."""
@@ -57,7 +94,7 @@ class Reader:
             return self._structure(value, path, target, scope)
         if isinstance(value, list):
             parts = (self._element(part, (*path, at), target, at, scope) for at, part in enumerate(value))
-            return Items(tuple(parts))
+            return Items(tuple(parts), self.prune)
         if isinstance(value, str) and value.startswith("$$"):
             return Constant(value[1:])
         if isinstance(value, str) and value.startswith("$"):
@@ -81,7 +118,7 @@ class Reader:
         for text, place in self._entries(value["$each"], (*path, "$each")):
             scope = self._bind(text, place, target, scope, loops, each=True)
         variables, sources = tuple(name for name, _ in loops), tuple(source for _, source in loops)
-        return Loop(sources, variables, self._body(value, path, f"{target}[]", scope))
+        return Loop(sources, variables, self._body(value, path, f"{target}[]", scope), self.prune)
 
     def _body(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Shape:
         names: list[tuple[str, Expression]] = []
@@ -93,7 +130,10 @@ class Reader:
 
     def _filled(
         self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope, when: Expression | None
-    ) -> Structure | Value:
+    ) -> Structure | Value | Use:
+        if "$use" in value:
+            use = self._use(value, path, target, scope)
+            return use if when is None else Value(use, when)
         fields = [key for key in value if not key.startswith("$") or key.startswith("$$")]
         if "$value" in value:
             if fields:
@@ -102,7 +142,26 @@ class Reader:
         names = [key[1:] if key.startswith("$$") else key for key in fields]
         pairs = zip(names, fields, strict=True)
         shapes = tuple((name, self.shape(value[key], (*path, key), f"{target}.{name}", scope)) for name, key in pairs)
-        return Structure(shapes, when)
+        return Structure(shapes, when, self.prune)
+
+    def _use(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Use:
+        name, given = value["$use"], [key for key in value if not key.startswith("$")]
+        if "$value" in value:
+            self.find((*path, "$value"), "'$use' and '$value' cannot stand together", at_key=True)
+        part = self.parts.get(name) if isinstance(name, str) else None
+        if part is None:
+            hint = nearest(str(name), self.parts) or "parts are written library.name and stand in mappings/parts/"
+            self.find((*path, "$use"), f"unknown part '{name}'", hint)
+            return Use(Part(str(name), "", tuple(given)), (NOTHING,) * len(given), target, self.document.file, path)
+        for key in given:
+            if key not in part.takes:
+                hint = nearest(key, part.takes) or f"it takes {', '.join(part.takes)}"
+                self.find((*path, key), f"part '{name}' takes no '{key}'", hint, at_key=True)
+        for key in part.takes:
+            if key not in given:
+                self.find((*path, "$use"), f"part '{name}' needs '{key}'")
+        arguments = (self.shape(value.get(key), (*path, key), f"{target}({key})", scope) for key in part.takes)
+        return Use(part, tuple(arguments), target, self.document.file, path)
 
     def _choice(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Shape:
         options = value["$case"]
@@ -154,10 +213,18 @@ class Reader:
             self._misread(path, str(text), error)
             return scope
         self._note(node, path, text)
-        variable = f"item{len(self._items)}"
-        bound.append((variable, Expression(node, target, self.document.mark(path).line)))
-        self._items[variable] = self._source(node) + ("[]" if each else "")
+        variable = self.variable(self._source(node) + ("[]" if each else ""))
+        bound.append((variable, self._computed(node, path, text, target)))
         return scope.bind(name, variable)
+
+    def variable(self, source: str = "") -> str:
+        """A new name for a value, unique in the document; ``source`` is the path that it comes from."""
+        variable = f"item{len(self._items)}"
+        self._items[variable] = source
+        return variable
+
+    def _computed(self, node: Node, path: PathTuple, text: str, target: str) -> Expression:
+        return Expression(node, target, self.document.mark(path).line, self.document.file, path, text)
 
     def expression(self, text: str, path: PathTuple, target: str, scope: Scope) -> Expression:
         try:
@@ -166,16 +233,16 @@ class Reader:
         except ExprError as error:
             self._misread(path, text, error)
             node = BROKEN
-        return Expression(node, target, self.document.mark(path).line)
+        return self._computed(node, path, text, target)
 
     def condition(self, value: Any, path: PathTuple, target: str, scope: Scope) -> Expression:
         """A ``when`` or ``$when``: always an expression, or true or false."""
         target = f"{target} ({path[-1]})"
         if isinstance(value, bool):
-            return Expression(Literal(value), target, self.document.mark(path).line)
+            return self._computed(Literal(value), path, str(value), target)
         if not isinstance(value, str):
             self.find(path, "a condition must be an expression")
-            return Expression(BROKEN, target, self.document.mark(path).line)
+            return self._computed(BROKEN, path, "", target)
         return self.expression(value, path, target, scope)
 
     def _note(self, node: Node, path: PathTuple, text: str) -> None:
@@ -228,3 +295,7 @@ def _step(step: Step) -> str:
         case Field(field, repetition, component, sub):
             ends = "".join(f".{part}" for part in (component, sub) if part)
             return f"-{field}" + ("" if repetition == 1 else f"[{repetition or '*'}]") + ends
+        case Component(component, sub):
+            return f".{component}" + (f".{sub}" if sub else "")
+        case ChoiceElement(name):
+            return f".{name}[x]"

@@ -6,18 +6,24 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeAlias
 
-from esb.codecs.yaml import Mark
+from esb.codecs.yaml import Mark, PathTuple
 from esb.errors import Outcome
 from esb.mapping.nodes import Default, Literal, Node
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A computed value. ``target`` is where it goes, as people read it: ``request.Lock[].Fee``."""
+    """A computed value. ``target`` is where it goes, as people read it: ``request.Lock[].Fee``.
+
+    ``text`` is what is written, at ``path`` of the document ``file``.
+    """
 
     node: Node
     target: str
     line: int
+    file: str = ""
+    path: PathTuple = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +33,11 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
+    """``prune``: left out when it comes out empty."""
+
     fields: tuple[tuple[str, Shape], ...]
     when: Expression | None = None
+    prune: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Items:
     """A list; what a loop in it gives is spliced in."""
 
     parts: tuple[Shape, ...]
+    prune: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,7 @@ class Loop:
     sources: tuple[Expression, ...]
     variables: tuple[str, ...]
     body: Shape
+    prune: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +81,34 @@ class With:
     body: Shape
 
 
-Shape: TypeAlias = Expression | Constant | Structure | Value | Items | Loop | Choice | With
+@dataclass(frozen=True, slots=True)
+class Use:
+    """``$use``: a part with its arguments in the order it takes them; nothing when one of them is missing."""
 
-NOTHING = Constant(None)
+    part: Part
+    arguments: tuple[Shape, ...]
+    target: str
+    file: str
+    path: PathTuple
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """A named shape, ``library.name``. ``takes`` are its arguments, ``variables`` their roots in ``body``.
+
+    The body is read after all parts are known by name, because parts use parts.
+    """
+
+    name: str
+    file: str
+    takes: tuple[str, ...]
+    variables: tuple[str, ...] = ()
+    body: Shape = field(default_factory=lambda: NOTHING)
+
+
+Shape: TypeAlias = Expression | Constant | Structure | Value | Items | Loop | Choice | With | Use
+
+NOTHING: Constant = Constant(None)
 
 
 def writes_null(shape: Shape) -> bool:
@@ -100,6 +136,8 @@ class Sheet:
 
     action: Shape = Constant("")
     request: Shape = Structure(())
+    gives: Shape | None = None
+    formats: tuple[tuple[str, str], ...] = ()
     cases: list[Case] = field(default_factory=list)
     codes: set[str] = field(default_factory=set)
     sources: dict[str, list[tuple[str, Mark]]] = field(

@@ -9,10 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from esb.codecs.hl7v2 import Message, Segment
+from esb.codecs.hl7v2 import Group, Message, Repetition, Segment
 from esb.model import Tree
 
-MAX_COMPONENTS = 30
 MAX_ITEMS = 200_000
 """How many items the nested loops of one mapping may visit together."""
 
@@ -48,11 +47,14 @@ def kind(value: Tree) -> str:
         return "empty text"
     if type(value) in _KINDS:
         return _KINDS[type(value)]
+    if isinstance(value, Repetition):
+        return "an HL7 repetition"
     return "an HL7 message" if is_message(value) else "an HL7 segment" if is_segment(value) else "an object"
 
 
 def is_message(value: Tree) -> bool:
-    return isinstance(value, Message)
+    """Whether segments can be asked of it: a message or a group of one."""
+    return isinstance(value, Message | Group)
 
 
 def is_segment(value: Tree) -> bool:
@@ -61,7 +63,7 @@ def is_segment(value: Tree) -> bool:
 
 def key(value: Tree, name: str) -> Tree:
     """The child ``name``, or None. Text has itself as ``#text`` and no attributes, so that XML elements read alike."""
-    if type(value) is dict:
+    if isinstance(value, dict):
         return value.get(name)
     if value is None:
         return None
@@ -94,21 +96,16 @@ def hl7(value: Tree, field: int, repetition: int, component: int, sub: int) -> T
         raise FunctionError(f"is {kind(segment)}, not an HL7 segment")
     if repetition:
         return _valued(segment, field, repetition, component, sub)
+    if not component:
+        return [found for found in segment.all(field) if found] or None
     counted = range(1, segment.repetitions(field) + 1)
-    found = [
-        _valued(segment, field, at, component, sub) if component else _components(segment, field, at) for at in counted
-    ]
+    found = [_valued(segment, field, at, component, sub) for at in counted]
     return [value for value in found if value] or None
 
 
 def _valued(segment: Segment, field: int, repetition: int, component: int, sub: int) -> str | None:
     text = segment.get(field, repetition, component, sub)
     return None if text == '""' else text
-
-
-def _components(segment: Segment, field: int, repetition: int) -> dict[str, Tree]:
-    found = ((at, _valued(segment, field, repetition, at, 0)) for at in range(1, MAX_COMPONENTS + 1))
-    return {str(at): value for at, value in found if value is not None}
 
 
 def items(value: Tree, may_miss: bool) -> list[Tree]:
@@ -122,12 +119,34 @@ def items(value: Tree, may_miss: bool) -> list[Tree]:
     return [value]
 
 
-def spend(left: int, visited: list[Tree]) -> int:
-    """What remains of ``MAX_ITEMS`` after a nested loop over ``visited``."""
-    left -= len(visited)
-    if left < 0:
+def spend(left: list[int], visited: list[Tree]) -> None:
+    """Take a loop over ``visited`` from what is ``left`` of ``MAX_ITEMS``."""
+    left[0] -= len(visited)
+    if left[0] < 0:
         raise FunctionError(f"the nested loops visit more than {MAX_ITEMS} items")
-    return left
+
+
+def component(value: Tree, number: int, sub: int) -> Tree:
+    """A component of an HL7 repetition, or None; text is its own first component, and its own first sub-component.
+
+    Of another structure the key with that number, and the key below it.
+    """
+    if isinstance(value, Repetition):
+        return value.part(number, sub) if sub else value.get(str(number))
+    if isinstance(value, str):
+        return (value or None) if number == 1 and sub < 2 else None
+    found = key(value, str(number))
+    return component(found, sub, 0) if sub else found
+
+
+def choice(value: Tree, name: str) -> Tree:
+    """The FHIR choice element ``name[x]`` whatever its type, or None."""
+    if value is None:
+        return None
+    if type(value) is not dict:
+        raise FunctionError(f"is {kind(value)}, not a structure")
+    at = len(name)
+    return next((value[found] for found in value if found.startswith(name) and found[at : at + 1].isupper()), None)
 
 
 def equal(left: Tree, right: Tree) -> bool:

@@ -39,6 +39,7 @@ def test_a_request_is_built_or_the_field_is_named(case: dict[str, Any], mapping:
             payload = build(*arguments)[1]
             assert payload == case["sends"]
             assert list(payload) == list(case["sends"])
+            assert mapping._request(*arguments) == payload
 
 
 @pytest.mark.parametrize(("case", "mapping", "answer"), ANSWERS, ids=named)
@@ -51,6 +52,7 @@ def test_an_answer_is_understood_or_the_field_is_named(case: Any, mapping: Mappi
             assert_named(raised.value, answer["error"], "answers.yaml")
         else:
             assert interpret(*arguments) == expected(answer)
+            mapping._response(*arguments)
 
 
 def assert_named(error: MappingError, text: str, file: str) -> None:

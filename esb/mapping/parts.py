@@ -1,0 +1,163 @@
+"""Parts: named shapes that many mappings use, read from ``mappings/parts/<library>.yaml``.
+
+identifier:
+  takes: [cx]
+  gives: {value: $cx.1, system: $cx.4.2?}
+
+is used as ``{$use: library.identifier, cx: $repetition}``. A part sees its arguments, ``$exchange`` and ``$site``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from esb.codecs import yaml
+from esb.errors import ConfigError, Finding
+from esb.mapping.codes import Codes
+from esb.mapping.expr import PART
+from esb.mapping.reader import Reader
+from esb.mapping.shape import Choice, Expression, Items, Loop, Part, Shape, Structure, Use, Value, With
+
+Parts: TypeAlias = Mapping[str, Part]
+
+MAX_DEPTH = 16
+
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+def load_parts(folder: Path, codes: Codes) -> Parts:
+    """Every part of a folder by ``library.name``, none without a folder; raises ``ConfigError`` with all findings."""
+    return read_parts([(path.stem, path.as_posix(), path) for path in sorted(folder.glob("*.yaml"))], codes)
+
+
+def read_parts(libraries: Iterable[tuple[str, str, Path | str]], codes: Codes) -> Parts:
+    """The parts of libraries, each its name, the name of its file and the file or its text."""
+    findings: list[Finding] = []
+    parts: dict[str, Part] = {}
+    read: list[_Library] = []
+    for name, file, source in libraries:
+        try:
+            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+            read.append(_Library(name, Reader(yaml.load(source, file), codes, parts, text)))
+        except ConfigError as error:
+            findings += error.findings
+    for library in read:
+        library.declare(parts)
+    for library in read:
+        library.fill(parts)
+        findings += library.reader.findings
+    if not findings:
+        findings += _circles(parts, {library.reader.document.file: library.reader.document for library in read})
+    if findings:
+        raise ConfigError(findings)
+    return parts
+
+
+class _Library:
+    def __init__(self, name: str, reader: Reader) -> None:
+        self.name, self.reader = name, reader
+        self.names: list[str] = []
+
+    def declare(self, parts: dict[str, Part]) -> None:
+        """Make every part known by its name and arguments."""
+        reader = self.reader
+        value = reader.document.value
+        if not isinstance(value, dict):
+            reader.find((), "a file of parts needs 'name: {takes: [...], gives: ...}'")
+            return
+        reader.prune = value.get("prune", False) is True
+        self.names = [name for name in value if name != "prune"]
+        for name in self.names:
+            parts[f"{self.name}.{name}"] = Part(
+                f"{self.name}.{name}", reader.document.file, tuple(self._takes(name, value[name]))
+            )
+
+    def _takes(self, name: str, entry: Any) -> Iterator[str]:
+        reader = self.reader
+        if not isinstance(entry, dict) or "gives" not in entry:
+            reader.find((name,), f"part '{name}' needs 'gives'", "name: {takes: [...], gives: ...}", at_key=True)
+            return
+        reader.only(entry, (name,), ("takes", "gives"))
+        takes = entry.get("takes", [])
+        for at, argument in enumerate(takes if isinstance(takes, list) else [takes]):
+            if not isinstance(argument, str) or not _NAME.fullmatch(argument) or argument in PART.roots:
+                reader.find((name, "takes", at), f"'{argument}' cannot be the name of an argument")
+            elif argument in takes[:at]:
+                reader.find((name, "takes", at), f"argument '{argument}' is named twice")
+            else:
+                yield argument
+
+    def fill(self, parts: Mapping[str, Part]) -> None:
+        """Read what every part gives."""
+        for name in self.names:
+            entry = self.reader.document.value[name]
+            if isinstance(entry, dict) and "gives" in entry:
+                self._fill(parts[f"{self.name}.{name}"], entry["gives"], (name, "gives"))
+
+    def _fill(self, part: Part, gives: Any, path: tuple[str, ...]) -> None:
+        scope = PART
+        for argument in part.takes:
+            part.variables += (self.reader.variable(argument),)
+            scope = scope.bind(argument, part.variables[-1])
+        part.body = self.reader.shape(gives, path, "", scope)
+
+
+def _circles(parts: Parts, documents: Mapping[str, yaml.Document]) -> Iterator[Finding]:
+    """A part that uses itself, directly or through others, would never end; a chain has an end that people can see."""
+    depths: dict[str, int] = {}
+
+    def visit(part: Part, above: tuple[str, ...]) -> Iterator[Finding]:
+        depth = 0
+        for use in uses(part.body):
+            place = (*use.path, "$use")
+            if use.part.name in above:
+                chain = " -> ".join([*above[above.index(use.part.name) :], use.part.name])
+                yield documents[use.file].finding(place, f"part '{use.part.name}' uses itself: {chain}")
+                continue
+            if use.part.name not in depths and len(above) < MAX_DEPTH:
+                yield from visit(use.part, (*above, use.part.name))
+            depth = max(depth, depths.get(use.part.name, MAX_DEPTH) + 1)
+            if depth == MAX_DEPTH:
+                yield documents[use.file].finding(place, f"parts use parts more than {MAX_DEPTH} deep")
+        depths[part.name] = depth
+
+    for part in parts.values():
+        if part.name not in depths:
+            yield from visit(part, (part.name,))
+
+
+def uses(shape: Shape) -> Iterator[Use]:
+    """Every use of a part in a shape, without those inside the parts used."""
+    if isinstance(shape, Use):
+        yield shape
+    for inner in inside(shape):
+        yield from uses(inner)
+
+
+def inside(shape: Shape) -> Iterator[Shape]:
+    """The shapes directly inside a shape, conditions and loops' sources included."""
+    match shape:
+        case Structure(fields, when):
+            yield from (inner for _, inner in fields)
+            yield from _present(when)
+        case Value(value, when):
+            yield value
+            yield from _present(when)
+        case Items(parts):
+            yield from parts
+        case Loop(sources, _, body):
+            yield from (*sources, body)
+        case Choice(options):
+            for when, option in options:
+                yield from (*_present(when), option)
+        case With(names, body):
+            yield from (*(expression for _, expression in names), body)
+        case Use(_, arguments):
+            yield from arguments
+
+
+def _present(when: Expression | None) -> tuple[Expression, ...]:
+    return () if when is None else (when,)
