@@ -24,6 +24,7 @@ PathTuple: TypeAlias = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?")
+_STRANGE_BREAK = re.compile("[\x85\u2028\u2029]|\r(?!\n)")
 _NUMERIC = frozenset("-+.0123456789")
 _MAX_DEPTH = 64
 _MAX_DIGITS = 40
@@ -95,6 +96,10 @@ class _Builder:
         self.findings: list[Finding] = []
 
     def document(self, text: str) -> Document:
+        if strange := _STRANGE_BREAK.search(text):
+            message = f"U+{ord(strange[0]):04X} ends a line in YAML and in no editor"
+            hint = "end lines with LF, or write the character as an escape in double quotes"
+            raise ConfigError([self._at(text, strange.start(), message, hint)])
         try:
             value = self._document(_LOADER(text))
         except yaml.MarkedYAMLError as error:
@@ -102,12 +107,10 @@ class _Builder:
             place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(0, 0)
             raise ConfigError([Finding(self.file, *place, _sentence(error))]) from None
         except yaml.reader.ReaderError as error:
-            before = text[: error.position] if isinstance(error.position, int) else ""
-            place = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
-            raise ConfigError([Finding(self.file, *place, f"is not valid YAML: {error.reason}")]) from None
+            at = error.position if isinstance(error.position, int) else 0
+            raise ConfigError([self._at(text, at, f"is not valid YAML: {error.reason}")]) from None
         except UnicodeEncodeError as error:
-            place = Mark(text.count("\n", 0, error.start) + 1, error.start - text.rfind("\n", 0, error.start))
-            raise ConfigError([Finding(self.file, *place, "is not text: half of a surrogate pair")]) from None
+            raise ConfigError([self._at(text, error.start, "is not text: half of a surrogate pair")]) from None
         if self.findings:
             raise ConfigError(self.findings)
         return Document(self.file, value, self.marks, self.keys)
@@ -177,6 +180,10 @@ class _Builder:
     def _tag(self, event: Any) -> None:
         if event.tag is not None and event.tag != "!" and event.tag not in _TAGS:
             self._find(event, f"tag '{event.tag}' is not allowed", "quote the value or remove the tag")
+
+    def _at(self, text: str, offset: int, message: str, hint: str = "") -> Finding:
+        line, column = text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+        return Finding(self.file, line, column, message, hint)
 
     def _find(self, event: Any, message: str, hint: str = "") -> None:
         self.findings.append(Finding(self.file, *_mark(event), message, hint))
