@@ -1,18 +1,22 @@
 """The functions of the mapping language. ``python -m esb.mapping.functions`` prints their reference."""
 
-from esb.mapping.functions import digests, fhir, lists, money, people, text, times
+from esb.mapping.functions import digests, fhir, hl7, lists, money, numbers, patterns, people, stamps, text, times
 from esb.mapping.functions.registry import FUNCTIONS, Example, Function
 from esb.mapping.values import FunctionError
 
 __all__ = ["FUNCTIONS", "GROUPS", "Example", "Function", "FunctionError"]
 
 GROUPS = {
-    "Text and numbers": text,
+    "Text": text,
+    "Shapes of text": patterns,
+    "Numbers": numbers,
     "Times and dates": times,
+    "HL7 messages": hl7,
+    "HL7 time stamps": stamps,
     "Money": money,
     "Lists": lists,
     "FHIR": fhir,
     "Persons": people,
-    "Digests": digests,
+    "Digests and codings": digests,
 }
 """Heading of the reference -> module that holds the functions."""
