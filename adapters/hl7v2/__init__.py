@@ -1,10 +1,10 @@
 """HL7 v2 over MLLP, as a client.
 
-Action: ``QBP^Q22^QBP_Q21`` (MSH-9). Payload: a list of segments, each a dict of field paths of that one segment, as
-``esb.codecs.hl7v2.build`` takes them; MSH is made from the settings, and an item with MSH paths overrides it. Answer:
-the application's ``Message``, or the CA when MSH-16 asks for no other answer. AA and AE come back, so that a mapping
-can tell a full slot by ``$MSA-1`` and ``$ERR``; AR, CE and CR say that the message was not processed and raise
-``Refused``. An answer belongs to a call by MSA-2 only, never by its place.
+Action: ``QBP^Q22^QBP_Q21`` (MSH-9). Payload: a list of segments, each a dict of field paths of that one segment, and of
+lists of them, as ``esb.codecs.hl7v2.build`` takes them; MSH is made from the settings, and an item with MSH paths
+overrides it. Answer: the application's ``Message``, or the CA when MSH-16 asks for no other answer. AA and AE come
+back, so that a mapping can tell a full slot by ``$MSA-1`` and ``$ERR``; AR, CE and CR say that the message was not
+processed and raise ``Refused``. An answer belongs to a call by MSA-2 only, never by its place.
 """
 
 from __future__ import annotations
@@ -70,15 +70,14 @@ class Hl7v2Adapter:
         return lint.check(action, fields)
 
     def _message(self, action: str, payload: Tree, call: Call) -> Message:
-        segments = payload if isinstance(payload, list) else [] if payload is None else [payload]
         header = self._header(action, call)
         body = []
-        for segment in segments:
-            if isinstance(segment, Mapping) and any(str(path).startswith("MSH") for path in segment):
-                header = _overridden(header, segment)
-            else:
-                body.append(segment)
         try:
+            for segment in hl7v2.flat([payload]):
+                if any(str(path).startswith("MSH") for path in segment):
+                    header = _overridden(header, segment)
+                else:
+                    body.append(segment)
             message = hl7v2.build([header, *body], charset=self._settings.charset)
         except EncodeError as error:
             raise Refused(f"the message cannot be written: {error}", code="invalid") from None

@@ -50,6 +50,15 @@ async def test_an_item_with_msh_paths_overrides_whole_fields(adapt: Connect) -> 
     assert sent.get("MSH", 0, 18) is None
 
 
+def test_groups_and_repetitions_are_written_flat() -> None:
+    order = [{"ORC-1": "NW"}, [{"OBR-1": "1", "OBR-4": {"1": "GLU", "3": "LN"}}]]
+    payload = [{"PID-3": [{"1": "P1", "5": "PI"}, "P2"]}, [order, [{"MSH-10": "MINE"}]]]
+    hub = connect(Settings(host="127.0.0.1", port=1, charset="GBK"))
+    header, *rest = hub.preview("OMG^O19^OMG_O19", payload, make_call()).splitlines()
+    assert "|MINE|" in header
+    assert rest == ["PID|||P1^^^^PI~P2", "ORC|NW", "OBR|1|||GLU^^LN"]
+
+
 def test_a_control_id_has_20_characters_is_the_same_in_a_retry_and_another_for_another_message() -> None:
     call, settle = make_call(), make_call()
     settle.operation = "registration.find"
@@ -73,6 +82,8 @@ def test_a_control_id_has_20_characters_is_the_same_in_a_retry_and_another_for_a
         7,
         [{"MSH-10": ""}],
         [{1: "a"}],
+        [{"PID-5": "a"}, [{"PID-5": {"x": "b"}}]],
+        [[[]], [[7]]],
     ],
 )
 async def test_a_payload_that_cannot_be_written_is_refused_and_nothing_leaves(adapt: Connect, payload: Any) -> None:

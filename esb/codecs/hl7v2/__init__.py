@@ -6,7 +6,7 @@ decoded with the message's charset, unknown and unclosed escapes are literal, fi
 are read, any version or none, and a line that is no segment is kept under the name it has.
 """
 
-from esb.codecs.hl7v2.build import build
+from esb.codecs.hl7v2.build import build, flat
 from esb.codecs.hl7v2.groups import Group, groups
 from esb.codecs.hl7v2.message import Message, Segment, decode
 from esb.codecs.hl7v2.mllp import Framer, framed
@@ -24,6 +24,7 @@ __all__ = [
     "Segment",
     "build",
     "decode",
+    "flat",
     "framed",
     "from_tree",
     "groups",

@@ -3,77 +3,173 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from esb.codecs import EncodeError
 from esb.codecs.hl7v2 import charsets
 from esb.codecs.hl7v2.message import Message
 from esb.codecs.hl7v2.paths import parse
+from esb.codecs.hl7v2.repetition import Repetition
 from esb.codecs.hl7v2.syntax import STANDARD, Syntax, syntax
 from esb.model import Tree
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f|^~\\&]*")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
+_DEEPEST: Final = 16
+_CONTENTS: Final = "a message is a list of segments, each with at least one field"
 
-Place = tuple[int, ...]
+Place = tuple[int, int, int, int]
+"""Field, repetition, component, sub-component; 0 is the whole of what is above it."""
 
 
-def build(segments: Sequence[Mapping[str, Tree]], *, charset: str = "UNICODE UTF-8") -> Message:
+def build(segments: Sequence[Tree], *, charset: str = "UNICODE UTF-8") -> Message:
     """The message of these segments, each a dict of field paths of one segment; MSH first, without MSH-1 and MSH-2.
 
-    ``[{"MSH-9.1": "ADT", ...}, {"PID-3[2].1": "P1", "PID-5.1": "..."}]``. Values are text, int or Decimal, escaped
-    here (CR and LF as ``\\X0D\\`` and ``\\X0A\\``; formatting escapes such as ``\\.br\\`` go out as they are); None
-    leaves the field out. ``charset`` is an MSH-18 value; it is put into MSH-18 unless MSH-18 is given. Raises
-    ``EncodeError`` that names the path of a control character, a character outside the charset, a wrong path or two
-    paths that overlap.
+    ``[{"MSH-9.1": "ADT", ...}, {"PID-3[2].1": "P1", "PID-5.1": "..."}, [{"ORC-1": "NW"}, [{"OBR-4.1": "GLU"}]]]``:
+    lists in the list are groups and come out flat. A value is text, int or Decimal, or a structure by component number,
+    and by sub-component number in it; of a whole field also a list of them, its repetitions:
+    ``"PID-3": [{"1": "P1", "4": {"1": "HIS"}}, "P2"]``. Texts are escaped here (CR and LF as ``\\X0D\\`` and
+    ``\\X0A\\``; formatting escapes such as ``\\.br\\`` go out as they are). None, empty lists and, in a field, empty
+    structures are left out. ``charset`` is an MSH-18 value; it is put into MSH-18 unless MSH-18 is given. Raises
+    ``EncodeError`` that names segment (from 0, MSH) and path of a control character, a character outside the charset, a
+    wrong path or two paths that overlap.
     """
     codec = charsets.codec(charset)
     if codec is None:
         raise EncodeError(f"'{charset}' is no charset", "MSH-18")
     marks, _ = syntax("|", STANDARD, codec)
-    if not segments or not all(isinstance(segment, Mapping) and segment for segment in segments):
-        raise EncodeError("a message is a list of segments, each with at least one field", "$")
-    first = {"MSH-18": charset, **segments[0]}
-    lines = [_line(segment, marks, number) for number, segment in enumerate([first, *segments[1:]])]
-    text = "\r".join(lines) + "\r"
+    rows = flat(segments)
+    if not rows:
+        raise EncodeError(_CONTENTS, "$")
+    rows[0] = {"MSH-18": charset, **rows[0]}
+    text = "".join([_line(row, marks, number) for number, row in enumerate(rows)])
     try:
         return Message(text.encode(codec), text, marks)
     except UnicodeEncodeError:
-        raise _outside([first, *segments[1:]], codec, charset) from None
+        raise _outside(rows, codec, charset) from None
 
 
-def _line(segment: Mapping[str, Tree], marks: Syntax, number: int) -> str:
-    name = _name(segment, number)
-    values: dict[Place, str] = {}
-    for path, value in segment.items():
-        place = parse(path)[2:]
-        if place in values:
-            raise EncodeError("is given twice", f"$[{number}].{path}")
-        if value is not None:
-            values[place] = marks.escaped(_text(value, f"$[{number}].{path}"))
-    if not values:
-        return name if name != "MSH" else f"MSH|{STANDARD}"
-    body = _joined(values, (marks.field, marks.repetition, marks.component, marks.subcomponent), f"$[{number}]")
-    return f"MSH|{STANDARD}{body[1:]}" if name == "MSH" else f"{name}|{body}"
+def flat(segments: Tree, deep: int = 0) -> list[Mapping[str, Tree]]:
+    """The segments in order, whatever lists they are in. Raises ``EncodeError`` for what is no segment."""
+    if not isinstance(segments, list | tuple) or deep > _DEEPEST:
+        raise EncodeError(_CONTENTS, "$")
+    found: list[Mapping[str, Tree]] = []
+    for segment in segments:
+        if isinstance(segment, Mapping) and segment:
+            found.append(segment)
+        elif segment is not None:
+            found += flat(segment, deep + 1)
+    return found
 
 
-def _name(segment: Mapping[str, Tree], number: int) -> str:
-    """The one segment that every path names."""
+class _Plan(NamedTuple):
+    """The segment that every path names, and the paths in the order in which they are written."""
+
+    name: str
+    places: list[tuple[Place, str]]
+
+
+@lru_cache(4096)
+def _plan(paths: tuple[Any, ...]) -> _Plan:
+    """A mapping gives the same paths each time. Raises ``ValueError`` with a sentence and the path, "" if unknown."""
+    found: dict[Place, str] = {}
     names = {}
-    for path in segment:
+    for path in paths:
         try:
             place = parse(path if isinstance(path, str) else repr(path))
         except ValueError as error:
-            raise EncodeError(str(error), f"$[{number}]") from None
+            raise ValueError(str(error), "") from None
         if place.occurrence or (place.segment == "MSH" and place.field < 3):
-            raise EncodeError("MSH-1, MSH-2 and occurrences of segments cannot be given", f"$[{number}].{path}")
+            raise ValueError("MSH-1, MSH-2 and occurrences of segments cannot be given", path)
         names[place.segment] = path
-    if len(names) > 1:
-        raise EncodeError(f"mixes {' and '.join(names)} in one segment", f"$[{number}]")
-    name = next(iter(names))
+        if len(names) > 1:
+            raise ValueError(f"mixes {' and '.join(names)} in one segment", "")
+        if place[2:] in found:
+            raise ValueError("is given twice", path)
+        found[place[2:]] = path
+    return _Plan(next(iter(names)), sorted(found.items()))
+
+
+def _line(segment: Mapping[str, Tree], marks: Syntax, number: int) -> str:
+    try:
+        name, places = _plan(tuple(segment))
+    except ValueError as error:
+        reason, path = error.args
+        raise EncodeError(reason, f"$[{number}]" + (f".{path}" if path else "")) from None
     if (number == 0) != (name == "MSH"):
         raise EncodeError("MSH must come first, and once", f"$[{number}]")
-    return name
+    values = []
+    for place, path in places:
+        value = segment[path]
+        if value is None:
+            continue
+        if type(value) is str and _PLAIN.fullmatch(value):
+            values.append((place, value))
+        else:
+            values += _values(value, place, path, marks, f"$[{number}].{path}")
+    head = f"MSH|{STANDARD}" if name == "MSH" else name
+    return head + _joined(values, 2 if name == "MSH" else 0, marks, number) + "\r"
+
+
+def _joined(values: Sequence[tuple[Place, str]], field: int, marks: Syntax, number: int) -> str:
+    """Values in order of their places, with the delimiters between them; ``field`` is the last one written before."""
+    out = []
+    separators = (marks.field, marks.repetition, marks.component, marks.subcomponent)
+    before: Place = (field, 1, 1, 1)
+    for place, value in values:
+        if place[0] != before[0]:
+            out.append(marks.field * (place[0] - before[0]))
+            level = 0
+        else:
+            level = next(at for at in (1, 2, 3) if place[at] != before[at])
+            if not before[level]:
+                raise EncodeError("gives a whole and a part of it", f"$[{number}]")
+            out.append(separators[level] * (place[level] - before[level]))
+        for below in range(level + 1, 4):
+            if place[below] > 1:
+                out.append(separators[below] * (place[below] - 1))
+        out.append(value)
+        before = place
+    return "".join(out)
+
+
+def _values(value: Tree, place: Place, path: str, marks: Syntax, at: str) -> Iterator[tuple[Place, str]]:
+    """What is written at a path, delimiters inside included: nothing, or one text that stands for the whole."""
+    if isinstance(value, list) and "[" not in path and not place[2]:
+        found = [_whole(item, 0, marks, f"{at}[{number}]") for number, item in enumerate(value, 1)]
+        texts = [text for text in found if text is not None]
+        if texts:
+            yield (place[0], 0, 0, 0), marks.repetition.join(texts)
+        return
+    level = 0 if not place[2] else 1 if not place[3] else 2
+    text = _whole(value, level, marks, at)
+    if text is not None:
+        yield place, text
+
+
+def _whole(value: Tree, level: int, marks: Syntax, at: str) -> str | None:
+    """A repetition (``level`` 0), component (1) or sub-component (2) with its parts; None when there is nothing."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or level > 1:
+        return marks.escaped(_text(value, at))
+    if isinstance(value, Repetition):
+        value = value.tree()
+    parts = {}
+    for number, part in value.items():
+        if not isinstance(number, str) or not _NUMBER.fullmatch(number):
+            raise EncodeError(f"'{str(number)[:40]}' is no number of a component", at)
+        text = _whole(part, level + 1, marks, f"{at}.{number}")
+        if text is not None:
+            parts[int(number)] = text
+    if not parts:
+        return None
+    mark = marks.subcomponent if level else marks.component
+    return mark.join([parts.get(number, "") for number in range(1, max(parts) + 1)])
 
 
 def _text(value: Tree, path: str) -> str:
@@ -88,27 +184,25 @@ def _text(value: Tree, path: str) -> str:
     return value
 
 
-def _joined(values: Mapping[Place, str], marks: Sequence[str], path: str) -> str:
-    """``values`` by their numbers below this level, joined by its mark; number 0 is the whole."""
-    groups: dict[int, dict[Place, str]] = {}
-    for place, value in values.items():
-        groups.setdefault(place[0], {})[place[1:]] = value
-    if 0 in groups:
-        if len(groups) > 1:
-            raise EncodeError("gives a whole and a part of it", path)
-        return next(iter(groups[0].values()))
-    parts = [""] * max(groups)
-    for number, below in groups.items():
-        parts[number - 1] = _joined(below, marks[1:], path) if len(marks) > 1 else below[()]
-    return marks[0].join(parts)
-
-
 def _outside(segments: Sequence[Mapping[str, Tree]], codec: str, charset: str) -> EncodeError:
     for number, segment in enumerate(segments):
         for path, value in segment.items():
-            try:
-                str(value).encode(codec)
-            except UnicodeEncodeError as error:
-                code = ord(error.object[error.start])
-                return EncodeError(f"character U+{code:04X} is not in {charset}", f"$[{number}].{path}")
+            for at, text in _texts(value, f"$[{number}].{path}"):
+                try:
+                    text.encode(codec)
+                except UnicodeEncodeError as error:
+                    code = ord(error.object[error.start])
+                    return EncodeError(f"character U+{code:04X} is not in {charset}", at)
     return EncodeError(f"cannot be written in {charset}", "$")
+
+
+def _texts(value: Tree, at: str) -> Iterator[tuple[str, str]]:
+    """Every text in a value, with its path."""
+    if isinstance(value, str):
+        yield at, value
+    elif isinstance(value, list):
+        for number, item in enumerate(value, 1):
+            yield from _texts(item, f"{at}[{number}]")
+    elif isinstance(value, Mapping):
+        for number, part in value.items():
+            yield from _texts(part, f"{at}.{number}")

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Final
 
 from esb.codecs.hl7v2.syntax import Syntax
+from esb.model import Tree
 
 NULL: Final = '""'
 """What HL7 writes for a value that is to be deleted."""
@@ -42,11 +43,23 @@ class Repetition(dict[str, str]):
             text = syntax.unescaped(text)
         return text if text and text != NULL else None
 
+    def tree(self) -> dict[str, Tree]:
+        """The same with components that have sub-components as dicts of those: what ``build`` writes back."""
+        mark = self._syntax.subcomponent
+        return {number: self._divided(int(number)) if mark in whole else whole for number, whole in self.items()}
+
     @property
     def text(self) -> str:
         """The whole repetition with the delimiters inside as they stand; "" when it has no value."""
         text = self._syntax.unescaped(self._syntax.component.join(self._parts))
         return text if text != NULL else ""
+
+    def _divided(self, component: int) -> Tree:
+        wire = self._parts[component - 1]
+        if self._syntax.subcomponent not in wire:
+            return self[str(component)]
+        subs = range(1, wire.count(self._syntax.subcomponent) + 2)
+        return {str(sub): part for sub in subs if (part := self.part(component, sub)) is not None}
 
 
 def piece(text: str, mark: str, number: int) -> str:
