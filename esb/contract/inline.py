@@ -13,7 +13,10 @@ from esb.contract.merge import Merged, pointer_steps
 _META = jsonschema_rs.Draft202012Validator(
     {"$ref": "https://json-schema.org/draft/2020-12/schema"}, validate_formats=True
 )
-_ANNOTATIONS = {"description", "title", "example", "examples", "default", "deprecated", "readOnly", "writeOnly"}
+_ANNOTATIONS = {
+    *("description", "title", "example", "examples", "default", "deprecated", "readOnly", "writeOnly"),
+    *("contentEncoding", "contentMediaType"),
+}
 _CONSTRAINTS = {
     *("type", "enum", "const", "format", "pattern", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum"),
     *(

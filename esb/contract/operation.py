@@ -10,7 +10,9 @@ from typing import Any
 
 from esb.contract.check import Check, FieldError, whole, whole_numbers
 from esb.contract.schema import Path, Schema, has_path, nearest_name, phi_paths
+from esb.contract.types import type_of
 from esb.model import Effect, Tree
+from esb.types import Type
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
@@ -52,8 +54,9 @@ class Parameter:
 class Operation:
     """A canonical verb: ``registration.lock``. Frozen; its schemas are inlined and may be read, never changed.
 
-    ``request_schema`` is one object of path, query and body fields. ``owner`` is the path of the field that must belong
-    to the caller. ``request_phi`` and ``answer_phi`` map paths (``*`` = every item) to the kind of patient data.
+    ``request_schema`` is one object of path, query and body fields; ``request_type`` and ``answer_type`` say the same
+    as types. ``owner`` is the path of the field that must belong to the caller. ``request_phi`` and ``answer_phi`` map
+    paths (``*`` = every item) to the kind of patient data.
     """
 
     name: str
@@ -70,6 +73,8 @@ class Operation:
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     owner: tuple[str, ...] = ()
     requirement: tuple[str, ...] = ()
+    request_type: Type = field(init=False, repr=False, compare=False)
+    answer_type: Type = field(init=False, repr=False, compare=False)
     request_phi: Mapping[tuple[str, ...], str] = field(init=False)
     answer_phi: Mapping[tuple[str, ...], str] = field(init=False)
     _request: Check = field(init=False, repr=False, compare=False)
@@ -77,6 +82,8 @@ class Operation:
 
     def __post_init__(self) -> None:
         made: dict[str, Any] = {
+            "request_type": type_of(self.request_schema, required=True),
+            "answer_type": type_of(self.answer_schema, required=True),
             "request_phi": dict(phi_paths(self.request_schema)),
             "answer_phi": dict(phi_paths(self.answer_schema)),
             "_request": Check(self.request_schema),
