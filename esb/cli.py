@@ -61,15 +61,21 @@ def run(routes: Path | None, host: str | None, port: int | None) -> None:
 def lint(routes: Path | None, as_json: bool) -> None:
     """Check routes, contract, mappings, code tables and adapters against each other; list every finding.
 
-    A finding is FILE:LINE:COLUMN, what is wrong and the nearest valid word. Exit status 2 when there is any: the bus
-    would not start either.
+    A finding is FILE:LINE:COLUMN, what is wrong and the nearest valid word. Translations, the mappings of other
+    hospitals in the same folder and files that nothing uses are looked at too. Exit status 2 when there is any.
     """
+    from esb.lint import survey
+
     try:
         plan = _load(routes)
+        surveyed = survey(_settings(routes), plan)
+        if surveyed.findings:
+            raise ConfigError(surveyed.findings)
     except ConfigError as error:
         _print_findings(error, as_json)
         sys.exit(2)
     counts = {"routes": len(plan.routes.routes), "endpoints": len(plan.endpoints), "mappings": len(plan.mappings)}
+    counts["translations"] = len(surveyed.translations)
     if as_json:
         _print_json({"findings": [], **counts})
     else:
@@ -85,12 +91,15 @@ def test(operations: tuple[str, ...], routes: Path | None, as_json: bool) -> Non
 
     OPERATIONS limits the run to some operations. Exit status 1 when an example fails.
     """
-    from esb.lint import run_all_examples
+    from esb.lint import run_all_examples, survey
+    from esb.mapping import run_translation_examples
 
     plan = _plan(routes)
     for operation in operations:
         _known(operation, plan)
-    results = list(run_all_examples(plan, operations or tuple(plan.mappings)))
+    results: list[Any] = list(run_all_examples(plan, operations or tuple(plan.mappings)))
+    for translation in () if operations else survey(_settings(routes), plan).translations.values():
+        results += [(translation, result) for result in run_translation_examples(translation)]
     failed = [(mapping, result) for mapping, result in results if not result.passed]
     if as_json:
         _print_json({"examples": [{"file": mapping.file, **asdict(each)} for mapping, each in results]})
@@ -148,6 +157,37 @@ def try_(operation: str, file: Any, key: str, routes: Path | None, as_json: bool
             _print_json(facts["payload"])
         click.echo(facts["wire"])
     sys.exit(1 if facts.get("errors") else 0)
+
+
+@main.command()
+@click.argument("translation", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("messages", type=click.File("rb"), nargs=-1, required=True)
+@click.option("--charset", help="The charset when a message does not say it, or says it wrong.")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), help="Write each result into this folder.")
+def translate(translation: Path, messages: tuple[Any, ...], charset: str | None, into: Path | None) -> None:
+    """Turn MESSAGES into another format by a TRANSLATION file, such as mappings/hl7_to_fhir/ADT.yaml.
+
+    Code tables and parts are those beside the translation's folder. Exit status 1 when a message cannot be read or
+    translated; the others are written all the same.
+    """
+    from esb.clock import SystemClock
+    from esb.translate import FAILURES, Translator
+
+    translator = _guarded(lambda: Translator(translation, SystemClock()))
+    failed = False
+    for message in messages:
+        try:
+            result = translator.translate(message.read(), charset)
+        except FAILURES as error:
+            click.echo(f"{_name(message)}: {error}", err=True)
+            failed = True
+            continue
+        if into is None:
+            sys.stdout.buffer.write(result + b"\n")
+        else:
+            into.mkdir(parents=True, exist_ok=True)
+            (into / f"{Path(_name(message)).stem}.{translator.suffix}").write_bytes(result)
+    sys.exit(1 if failed else 0)
 
 
 @main.command()

@@ -158,3 +158,34 @@ def paths(node: Node) -> Iterable[Path]:
         yield node
     for child in children(node):
         yield from paths(child)
+
+
+def written(node: Node) -> str:
+    """An expression as text, the same for two that mean the same and are spaced differently."""
+    match node:
+        case Literal(value):
+            return _constant(value)
+        case ListOf(items):
+            return f"[{', '.join(map(written, items))}]"
+        case Path(text=text, optional=optional):
+            return text + ("?" if optional else "")
+        case Pipe(value, name, _, arguments):
+            return f"{written(value)} | {name}" + (f"({', '.join(map(written, arguments))})" if arguments else "")
+        case Default(value, otherwise):
+            return f"{written(value)} ?? {written(otherwise)}"
+        case Compare(operator, left, right):
+            return f"{written(left)} {operator} {written(right)}"
+        case Both(left, right):
+            return f"({written(left)} and {written(right)})"
+        case Either(left, right):
+            return f"({written(left)} or {written(right)})"
+        case Not(value):
+            return f"not {written(value)}"
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

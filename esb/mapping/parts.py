@@ -25,12 +25,31 @@ Parts: TypeAlias = Mapping[str, Part]
 
 MAX_DEPTH = 16
 
+_USED = re.compile(r"\$use['\"]?:\s*['\"]?(\w+)\.")
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
 def load_parts(folder: Path, codes: Codes) -> Parts:
     """Every part of a folder by ``library.name``, none without a folder; raises ``ConfigError`` with all findings."""
     return read_parts([(path.stem, path.as_posix(), path) for path in sorted(folder.glob("*.yaml"))], codes)
+
+
+def load_used_parts(folder: Path, codes: Codes, users: Iterable[Path]) -> Parts:
+    """The same for the libraries that some files need, directly or through other libraries."""
+    wanted: dict[str, Path] = {}
+    waiting = list(users)
+    while waiting:
+        for library in _USED.findall(_text(waiting.pop())):
+            path = folder / f"{library}.yaml"
+            if library not in wanted and path.is_file():
+                wanted[library] = path
+                waiting.append(path)
+    return read_parts([(name, path.as_posix(), path) for name, path in sorted(wanted.items())], codes)
+
+
+def _text(path: Path) -> str:
+    """A file's text as far as it is one; what is wrong with it is said by whoever reads it in earnest."""
+    return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
 
 
 def read_parts(libraries: Iterable[tuple[str, str, Path | str]], codes: Codes) -> Parts:

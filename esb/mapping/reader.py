@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from esb.codecs.yaml import Document, Mark, PathTuple, nearest
+from esb.codecs.yaml import Document, Mark, PathTuple, nearest, within
 from esb.errors import ConfigError, Finding
 from esb.mapping.codes import Codes
 from esb.mapping.expr import REQUEST, ExprError, Parser, Scope
@@ -142,7 +142,7 @@ class Reader:
         names = [key[1:] if key.startswith("$$") else key for key in fields]
         pairs = zip(names, fields, strict=True)
         shapes = tuple((name, self.shape(value[key], (*path, key), f"{target}.{name}", scope)) for name, key in pairs)
-        return Structure(shapes, when, self.prune)
+        return Structure(shapes, when, self.prune, self.document.file, path)
 
     def _use(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Use:
         name, given = value["$use"], [key for key in value if not key.startswith("$")]
@@ -277,13 +277,8 @@ class Reader:
         self.findings.append(Finding(self.document.file, *place, error.message, error.hint))
 
     def _place(self, path: PathTuple, text: str, offset: int) -> Mark:
-        """Where the character at ``offset`` of a value stands; where the value begins when it is folded or escaped."""
-        line, column = self.document.mark(path)
-        written = self.lines[line - 1][column - 1 :]
-        quote = written[:1] if written[:1] in ("'", '"') else ""
-        before = text[:offset].replace("'", "''") if quote == "'" else text[:offset]
-        exact = written.startswith(quote + before)
-        return Mark(line, column + len(quote + before)) if exact else Mark(line, column)
+        mark = self.document.mark(path)
+        return within(self.lines[mark.line - 1], mark, text, offset)
 
 
 def _step(step: Step) -> str:

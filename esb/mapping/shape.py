@@ -33,11 +33,13 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """``prune``: left out when it comes out empty."""
+    """``prune``: left out when it comes out empty. It stands at ``path`` of the document ``file``."""
 
     fields: tuple[tuple[str, Shape], ...]
     when: Expression | None = None
     prune: bool = False
+    file: str = ""
+    path: PathTuple = ()
 
 
 @dataclass(frozen=True, slots=True)

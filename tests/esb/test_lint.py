@@ -82,19 +82,19 @@ def test_the_demo_hospital_is_sound(demo: Configured) -> None:
             "mappings/his_soap/schedule.list.yaml",
             "DeptCode: $departmentId?",
             "DeptCode: $departmentid?",
-            "schedule.list.yaml:3:13: '$departmentid' is not in the contract's request (did you mean 'departmentId'?)",
+            "schedule.list.yaml:3:13: '$departmentid': the contract's request has no 'departmentid' (did you mean 'departmentId'?)",
         ),
         (
             "mappings/his_soap/registration.lock.yaml",
             "$slot.start |",
             "$slot.strat |",
-            "'$slot.strat' is not in the contract's request (did you mean 'start'?)",
+            "'$slot.strat': the contract's request has no 'strat' (did you mean 'start'?)",
         ),
         (
             "mappings/his_soap/registration.lock.yaml",
             "      lockId: $Lock.No",
             "      lockid: $Lock.No",
-            "'lockid' is not in the contract's answer (did you mean 'lockId'?)",
+            "the contract's answer has no 'lockid' (did you mean 'lockId'?)",
         ),
         (
             "mappings/his_soap/registration.find.yaml",

@@ -1,0 +1,138 @@
+"""Loads everything a bus runs on and checks each part against the others: contract x routes x mappings x adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esb.clock import Clock
+from esb.codecs.yaml import nearest
+from esb.config.routes import EndpointConfig, Routes, read_routes
+from esb.config.settings import Settings
+from esb.contract import Contract, load_contract
+from esb.endpoint import Endpoint, load_endpoint
+from esb.errors import ConfigError, Finding
+from esb.lint.mappings import mapping_findings
+from esb.lint.places import Places
+from esb.lint.routes import never_absent, route_findings, unused_endpoints
+from esb.mapping import Codes, ExampleResult, Parts, load_codes, load_mapping, load_used_parts, run_examples
+from esb.mapping import Mapping as FieldMapping
+from esb.observe import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole configuration that holds together; ``mappings`` by operation, ``endpoints`` by name."""
+
+    contract: Contract
+    routes: Routes
+    mappings: Mapping[str, FieldMapping]
+    endpoints: Mapping[str, Endpoint]
+    codes: Codes
+    parts: Parts
+
+
+class _Findings(list[Finding]):
+    def attempt(self, load: Any, *arguments: Any) -> Any:
+        """The result of ``load``, or None with its findings kept."""
+        try:
+            return load(*arguments)
+        except ConfigError as error:
+            self += error.findings
+            return None
+
+
+def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: Metrics) -> Plan:
+    """The plan for these settings; raises ``ConfigError`` with every finding of every file."""
+    found = _Findings()
+    contract: Contract | None = found.attempt(load_contract, settings.schemas)
+    codes: Codes | None = found.attempt(load_codes, settings.mappings / "codes")
+    read: tuple[Routes, list[Finding]] | None = found.attempt(read_routes, settings.routes, environ, settings.secrets)
+    if read is None:
+        raise ConfigError(found)
+    routes, more = read
+    found += more
+    files = [
+        mapping_file(settings.mappings, routes.endpoints[route.to], name)
+        for name, route in routes.routes.items()
+        if route.to in routes.endpoints
+    ]
+    parts: Parts | None = None
+    if codes is not None:
+        parts = found.attempt(load_used_parts, settings.mappings / "parts", codes, files)
+    loading = _Loading(settings, routes, codes, parts, clock, metrics)
+    endpoints = {name: found.attempt(loading.endpoint, name) for name in routes.endpoints}
+    mappings = {name: found.attempt(loading.mapping, name) for name in routes.routes}
+    found += unused_endpoints(routes)
+    found += never_absent(routes, mappings)
+    if contract is not None:
+        found += route_findings(contract, routes)
+        found += _mapping_findings(contract, routes, mappings, endpoints)
+    if found or contract is None or codes is None or parts is None:
+        raise ConfigError(found)
+    return Plan(contract, routes, mappings, endpoints, codes, parts)
+
+
+def _mapping_findings(
+    contract: Contract,
+    routes: Routes,
+    mappings: Mapping[str, FieldMapping | None],
+    endpoints: Mapping[str, Endpoint | None],
+) -> Iterator[Finding]:
+    places = Places()
+    for name, mapping in mappings.items():
+        if mapping is not None and name in contract.operations:
+            endpoint = endpoints.get(routes.routes[name].to)
+            yield from mapping_findings(mapping, contract.operations[name], endpoint, places)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    settings: Settings
+    routes: Routes
+    codes: Codes | None
+    parts: Parts | None
+    clock: Clock
+    metrics: Metrics
+
+    def endpoint(self, name: str) -> Endpoint:
+        """One endpoint connected, its adapter's and envelopes' settings checked."""
+        return load_endpoint(
+            name,
+            self.routes.endpoints[name],
+            self.routes.document,
+            clock=self.clock,
+            metrics=self.metrics,
+            adapters=self.settings.adapters,
+            envelopes=self.settings.envelopes,
+        )
+
+    def mapping(self, operation: str) -> FieldMapping | None:
+        """The compiled mapping of one routed operation; None where its endpoint or the code tables are broken."""
+        config = self.routes.endpoints.get(self.routes.routes[operation].to)
+        if config is None or self.codes is None or self.parts is None:
+            return None
+        file = mapping_file(self.settings.mappings, config, operation)
+        if file.is_file():
+            return load_mapping(file, self.codes, self.parts)
+        others = set(self.routes.written)
+        hint = nearest(operation, (each.stem for each in file.parent.glob("*.yaml") if each.stem not in others))
+        place = ("routes", operation)
+        message = f"mapping '{file.as_posix()}' does not exist"
+        raise ConfigError([self.routes.finding(place, message, hint, at_key=True)])
+
+
+def mapping_file(folder: Path, config: EndpointConfig, operation: str) -> Path:
+    """Where the mapping of ``operation`` in this endpoint's dialect stands."""
+    return folder / config.dialect / f"{operation}.yaml"
+
+
+def run_all_examples(plan: Plan, operations: Iterable[str]) -> Iterator[tuple[FieldMapping, ExampleResult]]:
+    """Every example of these operations' mappings with how it went; nothing is sent."""
+    for name in operations:
+        mapping = plan.mappings[name]
+        endpoint = plan.endpoints[plan.routes.routes[name].to]
+        for result in run_examples(mapping, endpoint.decode_example):
+            yield mapping, result

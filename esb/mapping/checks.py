@@ -1,0 +1,240 @@
+"""What cannot be right in a mapping, checked against the types of both its sides, without any data.
+
+Sources, targets, functions, code tables and conditions are judged in one walk over the shapes of a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from esb.codecs.yaml import nearest
+from esb.errors import Outcome
+from esb.mapping.nodes import Both, Node, written
+from esb.mapping.shape import (
+    Case,
+    Choice,
+    Constant,
+    Expression,
+    Items,
+    Loop,
+    Shape,
+    Sheet,
+    Structure,
+    Use,
+    Value,
+    With,
+)
+from esb.mapping.typed import WORDS, Names, Place, Problem, Typist, literal
+from esb.types import ANY, Description, Lost, Sort, Type
+
+_SEGMENT = re.compile(r"([A-Z][A-Z0-9]{2})-([0-9]+)(?:\[[0-9]+\])?(?:\.([0-9]+))?(?:\.([0-9]+))?")
+_TIMES: Final[tuple[Sort, ...]] = ("date", "time", "moment", "ts")
+_STRICT: Final[Mapping[Sort, tuple[Sort, ...]]] = {
+    "text": ("integer", "decimal", "truth", "structure", "bytes"),
+    "integer": ("text", "truth", "structure", *_TIMES),
+    "decimal": ("text", "integer", "truth", "structure", *_TIMES),
+    "truth": ("text", "integer", "decimal", "structure", *_TIMES),
+    "structure": ("text", "integer", "decimal", "truth", "bytes", *_TIMES),
+    "date": ("time", "moment", "ts", "integer", "decimal", "truth", "structure"),
+    "time": ("date", "moment", "ts", "integer", "decimal", "truth", "structure"),
+    "moment": ("date", "time", "ts", "integer", "decimal", "truth", "structure"),
+    "ts": ("date", "time", "moment", "structure"),
+}
+"""Sort given -> the sorts of a JSON target that it certainly is not."""
+
+
+class Checked(NamedTuple):
+    """What is wrong, and the paths that are read: (``request`` or ``answer`` or ``message`` ..., path as written)."""
+
+    problems: Sequence[Problem]
+    reads: frozenset[tuple[str, str]]
+
+
+def check(
+    sheet: Sheet,
+    request: Type = ANY,
+    answer: Type = ANY,
+    system: Description = Description(),
+    resources: Callable[[str], Type] = lambda _: ANY,
+) -> Checked:
+    """Check a mapping: ``request`` and ``answer`` are the contract's types, ``system`` what the system says of itself.
+
+    ``resources`` gives the type of a FHIR resource by its name.
+    """
+    walk = _Walk(Typist(resources))
+    sending = {"request": request}
+    if isinstance(sheet.action, Expression):
+        walk.typist.of(sheet.action, sending)
+    walk.target(sheet.request, system.request, sending, None, strict=False)
+    meaning = {"request": request, "answer": system.answer}
+    for case in sheet.cases:
+        walk.case(case, answer, meaning)
+    walk.unreachable(sheet.cases)
+    return walk.checked()
+
+
+def check_translation(
+    sheet: Sheet, source: Type = ANY, target: Type = ANY, resources: Callable[[str], Type] = lambda _: ANY
+) -> Checked:
+    """The same for a translation, whose ``source`` and ``target`` are the types of its messages."""
+    walk = _Walk(Typist(resources))
+    assert sheet.gives is not None
+    walk.target(sheet.gives, target, {"message": source}, None, strict=False)
+    return walk.checked()
+
+
+class _Walk:
+    def __init__(self, typist: Typist) -> None:
+        self.typist = typist
+
+    def checked(self) -> Checked:
+        return Checked(list(self.typist.problems), frozenset(self.typist.reads))
+
+    def case(self, case: Case, answer: Type, names: Names) -> None:
+        if case.when is not None:
+            self.typist.of(case.when, names)
+        body = answer if case.outcome is Outcome.DONE else ANY
+        self.target(case.body, body, names, None, strict=True)
+        for shape in (case.code, case.message, case.details or Constant(None)):
+            self.target(shape, ANY, names, None, strict=False)
+
+    def unreachable(self, cases: Sequence[Case]) -> None:
+        """A case whose condition contains all of an earlier one's is never reached."""
+        above: list[frozenset[str]] = []
+        for case in cases:
+            if case.when is None:
+                continue
+            mine = _conjuncts(case.when.node)
+            if any(earlier <= mine for earlier in above):
+                hint = "a case before it holds whenever this one does; put the narrower one first"
+                self.typist.add(Place(case.when.file, case.when.path, at_key=True), "this case is never reached", hint)
+            if "false" in mine:
+                self.typist.add(Place(case.when.file, case.when.path, at_key=True), "this case is never reached")
+            above.append(mine)
+
+    def target(self, shape: Shape, type_: Type, names: Names, place: Place | None, *, strict: bool) -> None:
+        """Check a shape that makes a value of a type; ``strict`` where text is not good enough for a number."""
+        match shape:
+            case Expression():
+                given = self.typist.of(shape, names)
+                self._fits(given, type_, Place(shape.file, shape.path, shape.text), strict=strict)
+            case Constant():
+                if place is not None and shape.value is not None:
+                    self._fits(literal(shape.value), type_, place, strict=strict)
+            case Structure():
+                self._when(shape.when, names)
+                self._structure(shape, type_, names, strict=strict)
+            case Value():
+                self._when(shape.when, names)
+                self.target(shape.value, type_, names, place, strict=strict)
+            case Items(parts):
+                for part in parts:
+                    self.target(part, replace(type_, many=False), names, place, strict=strict)
+            case Loop(sources, variables, body):
+                for source, variable in zip(sources, variables, strict=True):
+                    names = {**names, variable: replace(self.typist.of(source, names), many=False)}
+                self.target(body, replace(type_, many=False), names, place, strict=strict)
+            case Choice(options):
+                for when, option in options:
+                    self._when(when, names)
+                    self.target(option, type_, names, place, strict=strict)
+            case With(pairs, body):
+                for name, expression in pairs:
+                    names = {**names, name: self.typist.of(expression, names)}
+                self.target(body, type_, names, place, strict=strict)
+            case Use():
+                self._use(shape, type_, names, strict=strict)
+
+    def _when(self, when: Expression | None, names: Names) -> None:
+        if when is not None:
+            self.typist.of(when, names)
+
+    def _use(self, use: Use, type_: Type, names: Names, *, strict: bool) -> None:
+        given: dict[str, Type] = {}
+        for variable, argument in zip(use.part.variables, use.arguments, strict=False):
+            if isinstance(argument, Expression):
+                given[variable] = self.typist.of(argument, names)
+            elif isinstance(argument, Constant):
+                given[variable] = literal(argument.value)
+            else:
+                self.target(argument, ANY, names, None, strict=False)
+        self.target(use.part.body, type_, given, None, strict=strict)
+
+    def _structure(self, shape: Structure, type_: Type, names: Names, *, strict: bool) -> None:
+        given: dict[str, set[str]] = {}
+        for name, inner in shape.fields:
+            key = name if not name.startswith("$") else f"${name}"
+            place = Place(shape.file, (*shape.path, key))
+            steps = _steps(name, type_)
+            given.setdefault(steps[0] if steps[1:] else "", set()).add(steps[1] if steps[1:] else name)
+            found = type_.at(steps)
+            if isinstance(found, Lost):
+                hint = nearest(found.step, found.known)
+                self.typist.add(replace(place, at_key=True), f"{_whole(strict)} has no '{found.step}'", hint)
+                found = ANY
+            self.target(inner, found, names, place, strict=strict)
+        for segment, fields in given.items():
+            self._required(shape, type_.at([segment]) if segment else type_, segment, fields)
+
+    def _required(self, shape: Structure, type_: Type | Lost, segment: str, given: set[str]) -> None:
+        """What must be there and is not; ``segment`` where the fields of an HL7 segment are given by their paths."""
+        if isinstance(type_, Lost) or type_.sort != "structure":
+            return
+        missing = [name for name, inner in type_.fields.items() if inner.required and name not in given]
+        if missing:
+            mark = f"{segment}-" if segment else ""
+            place = Place(shape.file, (*shape.path, shape.fields[0][0]), at_key=True)
+            self.typist.add(place, f"required and not given: {', '.join(mark + name for name in missing)}", type_.title)
+
+    def _fits(self, given: Type, type_: Type, place: Place, *, strict: bool) -> None:
+        if given.many and not type_.many and type_.sort not in ("any", "structure"):
+            self.typist.add(place, f"a list where {WORDS[type_.sort]} is needed", "take one with '| first'")
+        elif type_.sort in _clashes(given, strict):
+            self.typist.add(
+                place, f"{WORDS[given.sort]} where {WORDS[type_.sort]} is needed", _HINTS.get(type_.sort, "")
+            )
+        elif strict and given.words and type_.words and (extra := sorted(set(given.words) - set(type_.words))):
+            known = ", ".join(type_.words)
+            self.typist.add(
+                place, f"may be {', '.join(map(repr, extra))}, which is not allowed here", f"known: {known}"
+            )
+        elif type_.longest is not None and any(len(word) > type_.longest for word in given.words):
+            self.typist.add(place, f"may be longer than the {type_.longest} characters that fit here")
+
+
+_HINTS: Final[Mapping[Sort, str]] = {
+    "ts": "'| write_ts' writes an HL7 time stamp",
+    "integer": "'| int' reads a whole number, '| fen' an amount of money",
+    "decimal": "'| decimal' reads a number",
+    "date": "'| date' takes the date of a time",
+}
+
+
+def _clashes(given: Type, strict: bool) -> Iterable[Sort]:
+    if strict:
+        return _STRICT.get(given.sort, ())
+    if given.sort in _TIMES:
+        return [sort for sort in _TIMES if sort != given.sort]
+    return ("text", "integer", "decimal", "truth", *_TIMES) if given.sort == "structure" and not given.many else ()
+
+
+def _whole(strict: bool) -> str:
+    return "the contract's answer" if strict else "what is sent"
+
+
+def _steps(name: str, type_: Type) -> list[str]:
+    """Where a key of a target leads; HL7 field paths say it in one key."""
+    match = _SEGMENT.fullmatch(name)
+    if match and name not in type_.fields:
+        return [part for part in match.groups() if part]
+    return [name]
+
+
+def _conjuncts(node: Node) -> frozenset[str]:
+    """The conditions that must all hold, as they would be written."""
+    if isinstance(node, Both):
+        return _conjuncts(node.left) | _conjuncts(node.right)
+    return frozenset([written(node)])
