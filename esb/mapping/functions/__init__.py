@@ -1,6 +1,19 @@
 """The functions of the mapping language. ``python -m esb.mapping.functions`` prints their reference."""
 
-from esb.mapping.functions import digests, fhir, hl7, lists, money, numbers, patterns, people, stamps, text, times
+from esb.mapping.functions import (
+    digests,
+    fhir,
+    hl7,
+    hl7_fhir,
+    lists,
+    money,
+    numbers,
+    patterns,
+    people,
+    stamps,
+    text,
+    times,
+)
 from esb.mapping.functions.registry import FUNCTIONS, Example, Function
 from esb.mapping.values import FunctionError
 
@@ -16,6 +29,7 @@ GROUPS = {
     "Money": money,
     "Lists": lists,
     "FHIR": fhir,
+    "HL7 v2 as FHIR": hl7_fhir,
     "Persons": people,
     "Digests and codings": digests,
 }
