@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -28,6 +29,7 @@ _STRANGE_BREAK = re.compile("[\x85\u2028\u2029]|\r(?!\n)")
 _NUMERIC = frozenset("-+.0123456789")
 _MAX_DEPTH = 64
 _MAX_DIGITS = 40
+_MAX_WORD = 100
 _TAGS = {
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value")
@@ -70,8 +72,27 @@ class Document:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the known word closest to ``word``, or nothing when none is close."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{found[0]}'?" if found else ""
+    found = _nearest(word, tuple(known)) if len(word) <= _MAX_WORD else None
+    return f"did you mean '{found}'?" if found else ""
+
+
+@lru_cache(256)
+def _nearest(word: str, known: tuple[str, ...]) -> str | None:
+    """``difflib`` is asked about the few that differ in the fewest letters; about all it would be slow."""
+    letters = set(word)
+    likely = sorted(known, key=lambda other: len(letters.symmetric_difference(other)))[:8]
+    return next(iter(difflib.get_close_matches(word, likely, n=1, cutoff=0.6)), None)
+
+
+def within(line: str, mark: Mark, text: str, offset: int) -> Mark:
+    """Where the character at ``offset`` of a value stands; where the value begins when it is folded or escaped.
+
+    ``line`` is the line of ``mark``, which is where the value begins, and ``text`` the value.
+    """
+    written = line[mark.column - 1 :]
+    quote = written[:1] if written[:1] in ("'", '"') else ""
+    before = text[:offset].replace("'", "''") if quote == "'" else text[:offset]
+    return Mark(mark.line, mark.column + len(quote + before)) if written.startswith(quote + before) else mark
 
 
 def load(source: Path | str, name: str | None = None) -> Document:
