@@ -5,7 +5,7 @@ Compiled mappings give the same results; where they fail, this finds the field, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from esb.errors import Outcome
@@ -212,19 +212,31 @@ class Evaluator:
     def _structure(self, shape: Structure) -> Tree:
         if not self._holds(shape.when):
             return None
-        found = ((name, part, self.shape(part)) for name, part in shape.fields)
+        found = ((name, part, self.field(name, part)) for name, part in shape.fields)
         kept = {name: value for name, part, value in found if value is not None or writes_null(part)}
         return self._kept(kept, shape.prune)
+
+    def field(self, name: str, part: Shape) -> Tree:
+        """What a structure holds under a name; None where it is left out."""
+        return self.shape(part)
 
     def _kept(self, value: Tree, prune: bool) -> Tree:
         return value or None if prune else value
 
     def _use(self, use: Use) -> Tree:
         arguments = []
-        for argument in use.arguments:
-            if (value := self.shape(argument)) is None:
+        for name, argument in zip(use.part.takes, use.arguments, strict=True):
+            if (value := self.argument(name, argument)) is None:
                 return None
             arguments.append(value)
+        return self.inside(use, arguments)
+
+    def argument(self, name: str, argument: Shape) -> Tree:
+        """What a part is given under a name; None where it is missing."""
+        return self.shape(argument)
+
+    def inside(self, use: Use, arguments: list[Tree]) -> Tree:
+        """What a part gives for its arguments."""
         outside = self.roots
         self.roots = {name: outside[name] for name in ("exchange", "site")}
         self.roots.update(zip(use.part.variables, arguments, strict=True))
@@ -253,7 +265,7 @@ class Evaluator:
             self.roots[loop.variables[depth]] = item
             yield from self._loop(loop, depth + 1)
 
-    def _visited(self, source: Expression) -> list[Tree]:
+    def _visited(self, source: Expression) -> Iterable[Tree]:
         value = self.compute(source)
         try:
             found = values.items(value, may_miss(source.node))
