@@ -5,6 +5,7 @@ entries: {male: '1', female: '2'}       # canonical word: their code, both ways
 to_canonical: {'M': male}               # more of their codes, one way
 to_theirs: {undisclosed: '9'}           # more canonical words, one way
 default: {meaning: unknown, code: '0'}  # only where written: for codes and for words that are not in the table
+standard: true                          # kept for reference: it may be used by no mapping
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from esb.codecs import yaml
 from esb.errors import ConfigError, Finding
 from esb.mapping.values import FunctionError, kind
 
-_KEYS = ("source", "entries", "to_canonical", "to_theirs", "default")
+_KEYS = ("source", "entries", "to_canonical", "to_theirs", "default", "standard")
+_PARTS = ("entries", "to_canonical", "to_theirs", "default")
 
 
 class Lookup(dict[str, str]):
@@ -51,13 +53,28 @@ class Lookup(dict[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A code table. ``meanings`` are all canonical words that reading can give."""
+    """A code table. ``meanings`` are all canonical words that reading can give, ``codes`` all codes writing can.
+
+    A ``standard`` table is kept for reference and may be used by no mapping.
+    """
 
     name: str
     source: str
     code: Lookup
     meaning: Lookup
     meanings: frozenset[str]
+    codes: frozenset[str]
+    standard: bool = False
+
+    @property
+    def words(self) -> frozenset[str] | None:
+        """The canonical words that have a code; None where every word has one, by default."""
+        return None if self.code.default is not None else frozenset(self.code)
+
+    @property
+    def known(self) -> frozenset[str] | None:
+        """Their codes that have a meaning; None where every code has one, by default."""
+        return None if self.meaning.default is not None else frozenset(self.meaning)
 
 
 class Codes(Mapping[str, Table]):
@@ -100,8 +117,13 @@ def read_table(name: str, document: yaml.Document) -> Table:
     back = {theirs: word for word, theirs in entries.items()} | parts["to_canonical"]
     code = Lookup(entries | parts["to_theirs"], default.get("code"), name, "a canonical word")
     meaning = Lookup(back, default.get("meaning"), name, "a code")
-    meanings = frozenset(back.values()) | ({default["meaning"]} if "meaning" in default else set())
-    return Table(name, document.value["source"], code, meaning, meanings)
+    standard = document.value.get("standard") is True
+    return Table(name, document.value["source"], code, meaning, _values(meaning), _values(code), standard)
+
+
+def _values(lookup: Lookup) -> frozenset[str]:
+    """All that one direction of a table can give."""
+    return frozenset(lookup.values()) | ({lookup.default} if lookup.default is not None else set())
 
 
 class _Reader:
@@ -119,8 +141,10 @@ class _Reader:
                 self._find((key,), f"unknown key '{key}'", yaml.nearest(key, _KEYS), at_key=True)
         if not isinstance(root.get("source"), str) or not root["source"].strip():
             self._find(("source",), "'source' must name where the codes come from")
-        parts = {key: self._words(key) for key in _KEYS[1:]}
-        if not any(parts[key] for key in _KEYS[1:4]):
+        if not isinstance(root.get("standard", True), bool):
+            self._find(("standard",), "'standard' must be true or false")
+        parts = {key: self._words(key) for key in _PARTS}
+        if not any(parts[key] for key in _PARTS[:3]):
             self._find((), "a code table needs 'entries'")
         self._check(parts)
         return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,25 @@ def test_a_default_is_used_only_where_it_is_written() -> None:
         found.code("robot")
 
 
+def test_a_table_says_what_it_can_translate_and_what_comes_out() -> None:
+    found = table("source: x\nentries: {male: '1'}\nto_canonical: {M: male, X: other}\nto_theirs: {unknown: '9'}")
+    assert found.words == {"male", "unknown"}
+    assert found.known == {"1", "M", "X"}
+    assert found.meanings == {"male", "other"}
+    assert found.codes == {"1", "9"}
+    assert not found.standard
+    assert table("source: x\nstandard: true\nentries: {male: '1'}").standard
+
+
+def test_a_table_with_a_default_translates_everything_in_that_direction() -> None:
+    found = table("source: x\nentries: {male: '1'}\ndefault: {code: '0'}")
+    assert (found.words, found.known) == (None, {"1"})
+    assert found.codes == {"0", "1"}
+    found = table("source: x\nentries: {male: '1'}\ndefault: {meaning: unknown}")
+    assert (found.words, found.known) == ({"male"}, None)
+    assert found.meanings == {"male", "unknown"}
+
+
 @pytest.mark.parametrize("value", [True, None, [], {}, b"1"])
 def test_what_is_no_code_is_refused_in_spite_of_a_default(value: object) -> None:
     found = table("source: x\nentries: {male: '1'}\ndefault: {meaning: unknown, code: '0'}")
@@ -61,6 +81,8 @@ def test_what_is_no_code_is_refused_in_spite_of_a_default(value: object) -> None
             "source: x\nentries: {a: '1'}\nto_canonical: {'1': b}\nto_theirs: {a: '2'}",
             ["3:16: code '1' is in 'entries' already", "4:13: 'a' is in 'entries' already"],
         ),
+        ("source: x\nstandard: sure\nentries: {a: '1'}", ["2:11: 'standard' must be true or false"]),
+        ("source: x\nstandrad: true\nentries: {a: '1'}", ["2:1: unknown key 'standrad' (did you mean 'standard'?)"]),
         (
             "source: x\nentrys: {a: '1'}\nentries: {a: '1'}\ndefault: {meening: a}",
             [
@@ -117,6 +139,24 @@ def test_every_shipped_gender_table_writes_every_canonical_sex() -> None:
         ("report_kind_fhir", "ZZ", "other"),
         ("abnormal_flag", "HH", "critical"),
         ("abnormal_flag", "↓", "low"),
+        ("marital_gbt2261", "22", "married"),
+        ("marital_zh", "离异", "divorced"),
+        ("ethnic_gbt3304", "05", "uygur"),
+        ("ethnic_gbt3304", "5", "uygur"),
+        ("ethnic_zh", "朝鲜", "chosen"),
+        ("relation_gbt4761", "57", "parent"),
+        ("relation_gbt4761", "51", "father"),
+        ("occupation_gbt2261", "80", "retired"),
+        ("pay_type_homepage", "7", "self"),
+        ("blood_abo_homepage", "3", "o"),
+        ("blood_rh_homepage", "1", "negative"),
+        ("insurance_type_fsi", "390", "resident"),
+        ("fee_category_fsi", "09", "western_drug"),
+        ("visit_class_fhir", "VR", "outpatient"),
+        ("appointment_fhir_hl7", "Started", "checked-in"),
+        ("order_control_hl7", "CA", "active"),
+        ("order_status_hl7", "DC", "revoked"),
+        ("order_status_hl7", "ZZ", "unknown"),
     ],
 )
 def test_a_shipped_table_says(name: str, theirs: str, canonical: str) -> None:
@@ -126,3 +166,44 @@ def test_a_shipped_table_says(name: str, theirs: str, canonical: str) -> None:
 def test_a_preliminary_report_has_no_meaning_for_patients() -> None:
     with pytest.raises(FunctionError):
         SHIPPED["report_status_fhir"].meaning("preliminary")
+
+
+def test_every_ethnic_group_has_its_two_digit_code_and_its_name() -> None:
+    codes, names = SHIPPED["ethnic_gbt3304"], SHIPPED["ethnic_zh"]
+    assert sorted(codes.code.values()) == [f"{number:02d}" for number in range(1, 57)]
+    assert codes.words == names.words
+    assert all(name.endswith("族") for name in names.code.values())
+
+
+def test_every_two_digit_relation_of_the_standard_is_understood() -> None:
+    tens = {*range(10, 13), *range(20, 64), *range(64, 98), 1, 2, 99}
+    assert SHIPPED["relation_gbt4761"].known == {f"{number:02d}" for number in tens}
+
+
+@pytest.mark.parametrize("concept", ["marital", "ethnic", "occupation", "gender"])
+def test_the_tables_of_one_concept_speak_of_the_same_words(concept: str) -> None:
+    found = {name: SHIPPED[name].words for name in SHIPPED if name.startswith(f"{concept}_")}
+    assert len(found) > 1
+    assert len(set(found.values())) == 1, found
+
+
+def test_every_table_of_relations_knows_the_words_of_a_family() -> None:
+    family = {"self", "spouse", "son", "daughter", "parent", "father", "mother", "grandparent", "sibling"}
+    for name in (name for name in SHIPPED if name.startswith("relation_")):
+        assert family <= (SHIPPED[name].words or family), name
+
+
+def test_a_table_gives_a_word_back_for_the_code_it_wrote_for_it() -> None:
+    for name, found in SHIPPED.items():
+        written = {word: code for word, code in found.code.items() if code in found.meaning}
+        kept = [word for word, code in written.items() if found.meaning(code) == word]
+        assert {found.code[word] for word in kept} == set(written.values()), name
+
+
+def test_code_tables_load_fast(tmp_path: Path) -> None:
+    for number in range(200):
+        entries = "\n".join(f"  word_{at}: '{at}'" for at in range(50))
+        (tmp_path / f"t{number}.yaml").write_text(f"source: x\nentries:\n{entries}\n", encoding="utf-8")
+    began = time.perf_counter()
+    assert len(load_codes(tmp_path)) == 200
+    assert time.perf_counter() - began < 1.5
