@@ -125,8 +125,9 @@ class _Builder:
             value = self._document(_LOADER(text))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(0, 0)
-            raise ConfigError([Finding(self.file, *place, _sentence(error))]) from None
+            if mark.line > text.count("\n"):
+                raise ConfigError([self._at(text, len(text), _sentence(error))]) from None
+            raise ConfigError([Finding(self.file, mark.line + 1, mark.column + 1, _sentence(error))]) from None
         except yaml.reader.ReaderError as error:
             at = error.position if isinstance(error.position, int) else 0
             raise ConfigError([self._at(text, at, f"is not valid YAML: {error.reason}")]) from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from esb.codecs import DecodeError
 from esb.codecs.hl7v2 import charsets
-from esb.codecs.hl7v2.repetition import Repetition, piece
+from esb.codecs.hl7v2.repetition import NULL, Repetition, piece
 from esb.codecs.hl7v2.syntax import NEVER, STANDARD, Syntax, syntax
 
 _HEADERS = frozenset(("MSH", "FHS", "BHS"))
@@ -59,6 +59,24 @@ class Segment:
             text = syntax.unescaped(text)
         return text or None
 
+    def first(self, field: int, component: int = 0) -> str | None:
+        """``get`` of the first repetition, for those who read much: the HL7 null is None too."""
+        fields = self._fields or self._split()
+        if field >= len(fields):
+            return None
+        text = fields[field]
+        syntax = self._syntax
+        if syntax.repetition in text:
+            text = text[: text.index(syntax.repetition)]
+        if component:
+            if syntax.component in text:
+                text = piece(text, syntax.component, component)
+            elif component > 1:
+                return None
+        if syntax.escape in text:
+            text = syntax.unescaped(text)
+        return text if text and text != NULL else None
+
     def repetitions(self, field: int) -> int:
         """How many repetitions a field has; 0 when it is absent or empty."""
         fields = self._fields or self._split()
@@ -92,6 +110,9 @@ class Header(Segment):
         fields = self._fields or self._split()
         first = repetition < 2 and component < 2 and subcomponent < 2
         return (fields[field] or None) if first and field < len(fields) else None
+
+    def first(self, field: int, component: int = 0) -> str | None:
+        return super().first(field, component) if field > 2 else self.get(field, 1, component)
 
     def all(self, field: int) -> list[Repetition]:
         """The delimiters are one component, whatever they are."""
@@ -164,7 +185,7 @@ class Message:
         syntax = self.syntax
         mark = syntax.field
         for line in _lines(self.text):
-            name = line[:3] if line.find(mark) == 3 else line.partition(mark)[0]
+            name = line.partition(mark)[0]
             segment = (Header if name in _HEADERS else Segment)(name, line, syntax)
             order.append(segment)
             if name in index:

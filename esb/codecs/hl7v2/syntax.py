@@ -57,7 +57,10 @@ class Syntax:
         return None, 1
 
     def _hex(self, parts: list[str], at: int, last: int) -> tuple[str | None, int]:
-        """Neighbouring ``\\X..\\`` are one run: some senders write each byte of a character on its own."""
+        """Neighbouring ``\\X..\\`` are one run: some senders write each byte of a character on its own.
+
+        A run that no charset makes sense of stays as it is, whole: to try each of its ends would take for ever.
+        """
         digits = []
         used = 0
         while (
@@ -71,7 +74,11 @@ class Syntax:
                 return run.decode(codec), used
             except UnicodeError:
                 continue
-        return None, 1
+        return (self._as_it_stands(parts[at : at + used - 1]), used) if used else (None, 1)
+
+    def _as_it_stands(self, bodies: list[str]) -> str:
+        mark = self.escape
+        return mark + mark.join(bodies) + mark
 
     def escaped(self, text: str) -> str:
         """The reverse; CR and LF become ``\\X0D\\`` and ``\\X0A\\``, formatting escapes stay as they are."""

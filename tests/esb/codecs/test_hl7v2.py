@@ -55,6 +55,25 @@ def test_what_is_absent_or_empty_is_none(place: tuple[Any, ...]) -> None:
     assert decode(ADT).get(*place) is None
 
 
+@given(
+    st.sampled_from(["P1^^^HIS&1.2&ISO^PI~X9^^^GA", '""', "", "a~b", "~b", "^b", "\\T\\^\\S\\", '""^x', 'x^""', "^^"]),
+    st.sampled_from(["|^~\\&", "#*$%@", "|^", "|^~"]),
+    st.integers(1, 5),
+    st.integers(0, 4),
+)
+def test_the_first_repetition_is_read_alike_in_both_ways(text: str, marks: str, field: int, component: int) -> None:
+    message = decode(f"MSH{marks}{marks[0]}A\rPID{marks[0]}{text}{marks[0] * 2}{text}\r".encode())
+    for name in ("MSH", "PID"):
+        value = message.segments(name)[0].get(field, 1, component)
+        assert message.segments(name)[0].first(field, component) == (None if value == '""' else value)
+
+
+def test_many_escapes_that_mean_nothing_stay_and_take_no_time() -> None:
+    assert pid5("\\XFF\\a\\XE5\\\\X8C\\\\XBB\\") == "\\XFF\\a医"
+    text = "\\XFF\\" * 50_000
+    assert pid5(text) == text
+
+
 def test_the_null_of_hl7_is_a_value() -> None:
     assert decode(ADT).get("PID", 0, 6) == '""'
 

@@ -68,6 +68,7 @@ def test_duplicate_keys_are_all_reported_with_the_first_line() -> None:
         ("a: !python/object 1", "tag"),
         ("a: 1\n---\nb: 2", "single document"),
         ("a: [1\nb: 2", "x.yaml:2:2: is not valid YAML"),
+        ("a: [", "x.yaml:1:5: is not valid YAML"),
         ("? [1]\n: 2", "a key must be a plain word"),
         ("[" * 200 + "]" * 200, "nested deeper than 64"),
         ("a: 1\n" + "b: " + "[" * 100_000, "x.yaml:2:68: is nested deeper than 64"),
