@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from operator import itemgetter
 
 from esb.clock import SHANGHAI
 from esb.mapping.functions.registry import need_text
@@ -50,6 +51,17 @@ _WORDS: dict[str, Callable[[datetime], str]] = {
     "z": lambda found: written_offset(found).replace(":", ""),
     ":z": lambda found: written_offset(found),
 }
+_PIECES = {
+    "Y": slice(0, 4),
+    "y": slice(2, 4),
+    "m": slice(5, 7),
+    "d": slice(8, 10),
+    "H": slice(11, 13),
+    "M": slice(14, 16),
+    "S": slice(17, 19),
+}
+"""Where the letters stand in an ISO time."""
+_LOCAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+08:00")
 _DAYS = "一二三四五六日"
 _BRACE = re.compile(r"[{}]")
 _DIRECTIVE = re.compile(r"%(:z|-?.)", re.DOTALL)
@@ -126,6 +138,28 @@ def writer(format_: str) -> Callable[[datetime], str]:
     parts = [(_WRITE | written)[part] if at % 2 else _BRACE.sub(r"\g<0>\g<0>", part) for at, part in enumerate(pieces)]
     template = "".join(parts)
     return lambda found: template.format(found, found.microsecond // 1000, *[word(found) for word in words])
+
+
+def quick_writer(format_: str) -> Callable[[Tree], str] | None:
+    """What writes a canonical time by a format whose letters are all pieces of it; most formats are such."""
+    names = letters(format_)
+    if len(names) < 2 or not set(names) <= set(_PIECES):
+        return None
+    pieces = _DIRECTIVE.split(format_)
+    pick = itemgetter(*[_PIECES[name] for name in pieces[1::2]])
+    template = "%s".join([text.replace("%", "%%") for text in pieces[::2]])
+    return lambda value: template % pick(_iso(value))
+
+
+def _iso(value: Tree) -> str:
+    """A canonical time in Shanghai, which it mostly is."""
+    if type(value) is not str or not _LOCAL.fullmatch(value):
+        return moment(value).isoformat()
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise FunctionError("is a time that does not exist") from None
+    return value
 
 
 def reader(*formats: str, needs: str = "date") -> Callable[[str], datetime]:

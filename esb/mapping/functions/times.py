@@ -13,7 +13,17 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
-from esb.mapping.functions.moments import at_offset, canonical, letters, moment, offset, reader, shanghai, writer
+from esb.mapping.functions.moments import (
+    at_offset,
+    canonical,
+    letters,
+    moment,
+    offset,
+    quick_writer,
+    reader,
+    shanghai,
+    writer,
+)
 from esb.mapping.functions.numbers import int_
 from esb.mapping.functions.registry import function, need_int, need_text
 from esb.mapping.functions.sorts import AnyText, Clock, Date, Moment, Numeric, When
@@ -35,7 +45,7 @@ _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 def time(format_: str) -> Callable[[When], str]:
     """A canonical time or date as their text, in Shanghai time."""
     write = writer(format_)
-    return lambda value: write(moment(value))
+    return quick_writer(format_) or (lambda value: write(moment(value)))
 
 
 @function(
