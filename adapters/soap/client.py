@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,20 +17,22 @@ from adapters.soap.settings import Settings
 from adapters.soap.wsdl import WsdlError, allowed
 from esb.codecs import EncodeError, xml
 from esb.codecs import charset as charsets
-from esb.codecs.xml import Shape
 from esb.codecs.xmltext import escape, escape_attribute
 from esb.codecs.yaml import nearest
 from esb.http import HttpAnswer, HttpCarrier
 from esb.spi import (
+    ANY,
     AdapterError,
     Call,
     ConfigError,
+    Description,
     Effect,
     Finding,
     Malformed,
     OutcomeUnknown,
     Refused,
     Tree,
+    Type,
     Unavailable,
     Wire,
 )
@@ -117,13 +117,17 @@ class Soap:
             return
         yield from _wrong_fields(operation, [name for name in fields if name != "_headers"])
 
-    def check_answer(self, action: str, paths: Sequence[str]) -> Iterable[tuple[str, str]]:
-        """See ``esb.spi.KnowsAnswers``; by the types of the WSDL."""
-        with contextlib.suppress(LookupError):
-            operation = self._service.operation(action) if self._service is not None else None
-            if operation is not None and operation.shape is not None and not operation.encoding:
-                found = ((path, _not_answered(operation.shape, path)) for path in paths)
-                yield from ((path, wrong) for path, wrong in found if wrong)
+    def describe(self, action: str) -> Description:
+        """See ``esb.spi.Described``; nothing is known while a WSDL at an address has not been read.
+
+        A request has what the WSDL wants; in an answer every value but a date or time is a text.
+        """
+        try:
+            found = self._service.operation(action).describe() if self._service is not None else Description()
+        except LookupError:
+            return Description()
+        result = found.answer.at([self._settings.result] if self._settings.result else [])
+        return found._replace(answer=result if isinstance(result, Type) else ANY)
 
     async def _ready(self, call: Call) -> tuple[Service, HttpCarrier]:
         if self._closed:
@@ -274,21 +278,6 @@ def _useless(answer: HttpAnswer, what: str) -> AdapterError:
     if answer.status >= 500:
         return OutcomeUnknown(reason, raw=answer.body)
     return Malformed(reason, raw=answer.body)
-
-
-def _not_answered(shape: Shape | None, path: str) -> str:
-    """What is wrong with a path into an answer of this shape; "" when nothing can be said against it."""
-    for step in re.sub(r"\[[^\]]*\]", "", path).split("."):
-        if step.startswith(("@", "#")):
-            return ""
-        if shape is None:
-            return f"'{step}' cannot stand inside of a text in the answer"
-        if shape.wild or not shape:
-            return ""
-        if step not in shape:
-            return f"the answer has no '{step}' ({nearest(step, shape) or 'known: ' + ', '.join(shape)})"
-        shape = shape[step][1]
-    return ""
 
 
 def _wrong_fields(operation: Operation, fields: Sequence[str]) -> Iterable[str]:

@@ -68,7 +68,7 @@ def choose(settings: Settings, wsdl: Wsdl) -> Service:
     """The port that the settings name, or the first. Raises ``WsdlError``."""
     binding, address = _port(settings, wsdl)
     encoded = wsdl.encoded(binding.name.localname)
-    operations = compile_operations(binding, wsdl.document.types, encoded)
+    operations = compile_operations(binding, wsdl.document.types, encoded, wsdl.notes)
     address = settings.address or address
     if not address:
         raise WsdlError("it has no address: set 'address'")

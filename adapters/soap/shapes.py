@@ -19,11 +19,7 @@ class Shapes:
 
     def __init__(self, schema: Any) -> None:
         self._shapes: dict[int, tuple[Any, Shape | None]] = {}
-        self._derived: dict[int, list[Any]] = {}
-        for type_ in schema.types:
-            for base in getattr(type_, "_extension_types", ()):
-                if hasattr(base, "_xsd_type"):
-                    self._derived.setdefault(id(base._xsd_type), []).append(type_)
+        self._derived = derived_types(schema)
 
     def of(self, type_: Any) -> Shape | None:
         """``None`` for a text; an empty shape where the schema says nothing that helps."""
@@ -51,6 +47,16 @@ class Shapes:
             inner = one._element
             if inner is not None and not (isinstance(inner, Element) and isinstance(inner.type, AnySimpleType)):
                 yield from _elements(inner, False)
+
+
+def derived_types(schema: Any) -> dict[int, list[Any]]:
+    """For the id of a type all those that extend it, at however many steps."""
+    derived: dict[int, list[Any]] = {}
+    for type_ in schema.types:
+        for base in getattr(type_, "_extension_types", ()):
+            if hasattr(base, "_xsd_type"):
+                derived.setdefault(id(base._xsd_type), []).append(type_)
+    return derived
 
 
 def _elements(part: Any, many: bool) -> Iterator[tuple[str, bool, Any]]:

@@ -14,6 +14,7 @@ from zeep.settings import Settings as ZeepSettings
 from zeep.wsdl.bindings.soap import SoapBinding
 
 from adapters.soap import standard
+from adapters.soap.notes import Notes
 from esb.codecs import DecodeError, xml
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -34,8 +35,9 @@ class NeededError(Exception):
 class Wsdl:
     """A read WSDL. ``bindings`` are its SOAP bindings by local name; ``remarks`` what zeep had to leave out."""
 
-    def __init__(self, document: Any, remarks: list[str], encoded: set[tuple[str, str]]) -> None:
+    def __init__(self, document: Any, remarks: list[str], encoded: set[tuple[str, str]], notes: Notes) -> None:
         self.document = document
+        self.notes = notes
         self._encoded = encoded
         self.remarks = remarks
         self.bindings: dict[str, Any] = {
@@ -66,7 +68,7 @@ class Documents:
         self._hosts = hosts
         self._fetched = fetched or {}
         self._total = 0
-        self.with_encoding: list[bytes] = []
+        self.loaded: dict[str, bytes] = {}
 
     def load(self, url: object) -> bytes:
         """The document's bytes. Raises ``WsdlError`` for what lies outside, ``NeededError`` for what is to be
@@ -79,8 +81,7 @@ class Documents:
         self._total += len(data)
         if self._total > MAX_BYTES:
             raise WsdlError(f"the WSDL and its schemas are larger than {MAX_BYTES} bytes")
-        if b"encoded" in data:
-            self.with_encoding.append(data)
+        self.loaded[str(url)] = data
         return data
 
     def _find(self, url: str) -> bytes:
@@ -132,13 +133,16 @@ def read(location: str, documents: Documents, *, strict: bool = True) -> Wsdl:
             raise
         except Exception as error:
             raise WsdlError(_reason(error, strict)) from error
-    return Wsdl(document, [str(one.message) for one in caught], _encoded(documents))
+    notes = Notes([*documents.loaded.values()])
+    return Wsdl(document, [str(one.message) for one in caught], _encoded(documents), notes)
 
 
 def _encoded(documents: Documents) -> set[tuple[str, str]]:
     """(binding, operation) whose input says ``use="encoded"``, which zeep forgets after reading."""
     found = set()
-    for data in documents.with_encoding:
+    for data in documents.loaded.values():
+        if b"encoded" not in data:
+            continue
         try:
             root = xml.parse(data)
         except DecodeError:
