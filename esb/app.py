@@ -80,7 +80,7 @@ class Bus:
             version=loaded.digests.version,
         )
         self.reloader = Reloader(
-            settings, environ, self._pipeline, loaded, clock=clock, metrics=metrics, retired=_settle_memory
+            settings, environ, self._pipeline, loaded, clock=clock, metrics=metrics, retired=gc.collect
         )
         self.facade = Facade(
             contract,
@@ -144,7 +144,10 @@ class _Server(uvicorn.Server):
 
 
 def _settle_memory() -> None:
-    """What was loaded stays: the collector need not look at it again, nor run for every few requests."""
+    """What was loaded stays: the collector need not look at it again, nor run for every few requests.
+
+    What a reload brings is not frozen, so that it can be collected once it is replaced.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

@@ -158,6 +158,9 @@ class Metrics:
         self.config_loaded = Gauge(
             "config_loaded_timestamp_seconds", "When the configuration in use was taken up", registry=registry
         )
+        self.config_findings = Gauge(
+            "config_rejected_findings", "Findings that keep the files out as they now are; 0: none", registry=registry
+        )
         self.config_reloads = Counter(
             "config_reloads", "Times that the configuration was loaded again, by result", ["result"], registry=registry
         )

@@ -7,7 +7,10 @@ operator's view.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import gc
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from esb import lint
@@ -22,6 +25,7 @@ from esb.pipeline import Pipeline, Route, Version
 
 _TRIES = 5
 _SHOWN = 5
+_SWITCH_S = 0.0002
 _log = get_logger()
 
 
@@ -35,9 +39,9 @@ class Loaded:
 
 
 class RejectedError(ConfigError):
-    """Files that are kept out; ``digests`` are theirs."""
+    """Files that are kept out; ``digests`` are theirs, None when nobody can say."""
 
-    def __init__(self, findings: Iterable[Finding], digests: Digests) -> None:
+    def __init__(self, findings: Iterable[Finding], digests: Digests | None) -> None:
         super().__init__(findings)
         self.digests = digests
 
@@ -56,7 +60,7 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
             break
     else:
         message, hint = "the files change while they are read", "reload when all are written"
-        found = [Finding(str(settings.routes), 0, 0, message, hint)]
+        raise RejectedError([Finding(str(settings.routes), 0, 0, message, hint)], None)
     if found:
         raise RejectedError(found, before)
     return Loaded(plan, before, _routes(plan, before, files))
@@ -94,13 +98,13 @@ class Reloader:
         *,
         clock: Clock,
         metrics: Metrics,
-        retired: Callable[[], None] = lambda: None,
+        retired: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings, self._environ = settings, environ
         self._pipeline, self._clock, self._metrics, self._retired = pipeline, clock, metrics, retired
         self._files = Files(settings)
         self._contract, self._schemas = loaded.plan.contract.document, loaded.digests
-        self._tried = loaded.digests
+        self._tried: Digests | None = loaded.digests
         self._asked = asyncio.Event()
         self._rejected: dict[str, Tree] | None = None
         self._show(loaded.digests.version)
@@ -121,9 +125,13 @@ class Reloader:
             asked = await self._wait(watch)
             try:
                 await self._reload(asked)
+            except RejectedError as error:
+                self._reject(error, asked, "rejected")
             except Exception as error:
                 _log.error("config_not_reloaded", exc_info=error)
-                self._metrics.config_reloads.labels("failed").inc()
+                message, hint = f"cannot be loaded: {type(error).__name__}", "see config_not_reloaded in the log"
+                found = Finding(str(self._settings.routes), 0, 0, message, hint)
+                self._reject(RejectedError([found], None), asked, "failed")
 
     async def _wait(self, watch: _Watch) -> str:
         """Why to load: ``signal``, or ``watch`` when the files have changed and are quiet."""
@@ -141,12 +149,9 @@ class Reloader:
         if asked == "watch" and await asyncio.to_thread(self._files.read) == self._tried:
             return
         began = self._clock.monotonic()
-        try:
-            loaded, version = await asyncio.to_thread(self._prepared)
-        except RejectedError as error:
-            self._reject(error, asked)
-            return
+        loaded, version = await asyncio.to_thread(self._prepared)
         self._tried, self._rejected = loaded.digests, None
+        self._metrics.config_findings.set(0)
         if version is None:
             self._end("unchanged", asked, loaded.digests.version, began)
             return
@@ -156,26 +161,28 @@ class Reloader:
 
     def _prepared(self) -> tuple[Loaded, Version | None]:
         """In a thread: all that takes time, so that putting it in place takes none. None when nothing is different."""
-        loaded = load(self._settings, self._environ, self._clock, Metrics())
-        self._refuse_contract(loaded)
-        version = self._pipeline.prepare(loaded.routes, loaded.digests.version)
+        with _in_the_background():
+            loaded = load(self._settings, self._environ, self._clock, Metrics())
+            self._refuse_contract(loaded)
+            version = self._pipeline.prepare(loaded.routes, loaded.digests.version)
         return loaded, version if self._pipeline.differs(version) else None
 
     def _refuse_contract(self, loaded: Loaded) -> None:
         """The contract is compiled into the facade: half of the bus cannot have another one than the other half."""
-        if loaded.plan.contract.document == self._contract:
+        names = loaded.digests.differing(self._schemas, "schemas/")
+        if not names or loaded.plan.contract.document == self._contract:
             return
         message, hint = "the contract has changed; it is read at the start only", "restart the bus"
         folder = self._settings.schemas
-        names = loaded.digests.differing(self._schemas, "schemas/")
         raise RejectedError(
             (Finding(str(folder / name.removeprefix("schemas/")), 0, 0, message, hint) for name in names),
             loaded.digests,
         )
 
-    def _reject(self, error: RejectedError, asked: str) -> None:
+    def _reject(self, error: RejectedError, asked: str, result: str) -> None:
         self._tried = error.digests
-        version, findings = error.digests.version, error.findings
+        version = error.digests.version if error.digests else ""
+        findings = error.findings
         self._rejected = {
             "version": version,
             "at": self._clock.now().isoformat(timespec="seconds"),
@@ -185,7 +192,8 @@ class Reloader:
         for one in findings:
             _log.error("config_finding", version=version, file=one.file, line=one.line, reason=str(one))
         _log.error("config_rejected", version=version, cause=asked, count=len(findings))
-        self._metrics.config_reloads.labels("rejected").inc()
+        self._metrics.config_findings.set(len(findings))
+        self._metrics.config_reloads.labels(result).inc()
 
     def _show(self, version: str) -> None:
         now = self._clock.now()
@@ -197,6 +205,19 @@ class Reloader:
         seconds = round(self._clock.monotonic() - began, 3)
         _log.info(f"config_{result}", version=version, cause=asked, seconds=seconds)
         self._metrics.config_reloads.labels(result).inc()
+
+
+@contextlib.contextmanager
+def _in_the_background() -> Iterator[None]:
+    """Requests are answered meanwhile: a thread that computes gives way soon, and the collector does not stop all."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        sys.setswitchinterval(interval)
 
 
 class _Watch:

@@ -89,7 +89,7 @@ class Pipeline:
         """Whether to replace the version in use by ``version`` would change anything."""
         return not version.equals(self._versions.current)
 
-    def replace(self, version: Version, retired: Callable[[], None] = lambda: None) -> None:
+    def replace(self, version: Version, retired: Callable[[], object] = lambda: None) -> None:
         """Begin new exchanges with ``version``, prepared beside the one in use; ``retired`` when that has ended."""
         self._versions.replace(version, retired)
 

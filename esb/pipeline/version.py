@@ -129,6 +129,12 @@ class Version:
                 await self._idle.wait()
         self.is_over = True
 
+    async def release(self) -> None:
+        """Let go of the lanes, a few at a time: to free hundreds of mappings at once would hold up the loop."""
+        while self.lanes:
+            self.lanes.popitem()
+            await asyncio.sleep(0)
+
     def spare(self) -> Iterator[Endpoint]:
         """Endpoints that were loaded and not taken, because the live one goes on."""
         return (one for name, one in self.loaded.items() if one is not self.endpoints[name])

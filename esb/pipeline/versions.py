@@ -26,7 +26,7 @@ class Versions:
         """``version`` while it lives, then the one in use."""
         return self.current if version.is_over else version
 
-    def replace(self, version: Version, retired: Callable[[], None]) -> None:
+    def replace(self, version: Version, retired: Callable[[], object]) -> None:
         """From now on new exchanges run on ``version``. Nothing is awaited: no exchange sees half of it.
 
         ``retired`` is called when the earlier one has gone, with the endpoints that no other version has.
@@ -64,6 +64,7 @@ class Versions:
         for endpoint in gone:
             if endpoint.name not in self.current.endpoints:
                 endpoint.forget(self._metrics)
+        await version.release()
         _log.info("version_retired", version=version.name)
 
     def _endpoints(self, *versions: Version) -> Iterator[Endpoint]:

@@ -1,0 +1,1 @@
+"""A package of adapters for tests: the one system does what its script says."""
