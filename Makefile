@@ -25,7 +25,8 @@ check: $(READY)  ## the quick loop: style, types, imports, routes, mapping examp
 	$(BIN)/python -m pytest tests/docs
 
 bench: $(READY)  ## every benchmark, as tables of ratios
-	for name in facade; do $(BIN)/python -m bench.$$name || exit 1; done
+	npm ci --prefix bench/peers --no-audit --no-fund
+	for name in facade mapping; do $(BIN)/python -m bench.$$name || exit 1; done
 
 peers: $(READY)  ## the Node peers that some tests talk to
 	npm ci --prefix tests/peers --no-audit --no-fund

@@ -55,19 +55,24 @@ def configuration(folder: Path) -> int:
     """Write the copies into ``folder`` and return how many mappings are routed."""
     for name in _FILES:
         shutil.copytree(ROOT / name, folder / name)
-    routes = (ROOT / "routes.yaml").read_text(encoding="utf-8")
-    head, _, own = routes.partition("\nroutes:\n")
+    text = (ROOT / "routes.yaml").read_text(encoding="utf-8")
+    head, _, own = text.partition("\nroutes:\n")
     lines = re.findall(r"^  ([a-z.]+): +\{(.*)\}$", own, re.MULTILINE)
-    names = {name for name, _ in lines}
     copied = [_route(name, rest, number) for number in range(COPIES) for name, rest in lines]
     (folder / "routes.yaml").write_text("\n".join([head, "routes:", *copied, ""]), encoding="utf-8")
     for file in (folder / "schemas").glob("*.yaml"):
-        _operations(file, names)
-    for file in folder.glob("mappings/*/*.yaml"):
-        if file.stem in names:
-            for number in range(COPIES):
-                shutil.copyfile(file, file.with_stem(f"{file.stem}_copy{number}"))
+        _operations(file, {name for name, _ in lines})
+    configured = pyyaml.safe_load(text)
+    for name, _ in lines:
+        dialect = configured["endpoints"][configured["routes"][name]["to"]]["dialect"]
+        _mappings(folder / "mappings" / dialect / f"{name}.yaml")
     return len(copied)
+
+
+def _mappings(file: Path) -> None:
+    for number in range(COPIES):
+        shutil.copyfile(file, file.with_stem(f"{file.stem}_copy{number}"))
+    file.unlink()
 
 
 def _route(name: str, rest: str, number: int) -> str:
@@ -110,7 +115,7 @@ def lint(folder: Path) -> dict[str, float]:
 
 
 def broken(folder: Path, codes: Codes) -> float:
-    """Seconds until a long mapping with a mistake in every block is refused, the slowest of several kinds of mistake."""
+    """Seconds until a long mapping with mistakes is refused, the slowest of several kinds of mistake."""
     return max(_refusal(folder, codes, text) for text in _broken_files())
 
 
@@ -122,7 +127,7 @@ def _broken_files() -> Iterator[str]:
     yield head + body + "  Last: [unclosed\n" + tail
     yield head + body + "  Last: $row | nothing\n" + tail
     yield head + body.replace("as row", "as") + tail
-    yield head + body.replace("$row.name", "'$row.name | trimm'") + tail
+    yield head + re.sub(r"row\.name", lambda found: f"row.name | trim_{found.start()}", body) + tail
 
 
 def _refusal(folder: Path, codes: Codes, text: str) -> float:

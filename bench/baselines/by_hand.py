@@ -1,4 +1,4 @@
-"""The three transformations as a careful programmer writes them, without a mapping language.
+"""The transformations as a careful programmer writes them, without a mapping language.
 
 Codes that are not in a table, amounts that are not whole fen and times that do not exist raise, as in the mappings.
 """
@@ -51,8 +51,8 @@ def registration(request: dict[str, Any]) -> dict[str, Any]:
         "DeptCode": slot["departmentId"],
         "DoctorNo": slot["doctorId"],
         "SlotNo": slot["slotId"],
-        "VisitTime": datetime.fromisoformat(slot["start"]).astimezone(SHANGHAI).strftime("%Y%m%d%H%M%S"),
-        "Fee": f"{fee // 100}.{fee % 100:02d}",
+        "VisitTime": digits(slot["start"]),
+        "Fee": yuan(fee),
     }
 
 
@@ -78,7 +78,7 @@ def _slot(slot: dict[str, Any]) -> dict[str, Any]:
         "end": f"{date}T{slot['End']}:00+08:00",
         "total": int(slot["Total"]),
         "left": int(left),
-        "fee": _fen(slot["Fee"]),
+        "fee": fen(slot["Fee"]),
         "status": "full" if status == "1" and left == "0" else STATUSES[status],
     }
     if title := slot.get("Title"):
@@ -88,7 +88,23 @@ def _slot(slot: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _fen(yuan: str) -> int:
+def digits(time: str) -> str:
+    """A time with any offset as fourteen digits in Shanghai."""
+    return datetime.fromisoformat(time).astimezone(SHANGHAI).strftime("%Y%m%d%H%M%S")
+
+
+def issued(digits: str) -> str:
+    """Fourteen digits in Shanghai as a time."""
+    return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=SHANGHAI).isoformat()
+
+
+def yuan(fen: int) -> str:
+    """Whole fen as yuan with two places."""
+    return f"{fen // 100}.{fen % 100:02d}"
+
+
+def fen(yuan: str) -> int:
+    """Yuan as whole fen."""
     amount = Decimal(yuan) * 100
     if amount != int(amount):
         raise ValueError("not whole fen")
@@ -101,13 +117,12 @@ def report(message: Message) -> dict[str, Any] | None:
     status = order.get(25)
     if header.get(9, component=1) != "ORU" or status not in ("F", "C"):
         return None
-    issued = datetime.strptime(order.get(22) or "", "%Y%m%d%H%M%S")
     return {
         "id": order.get(3, component=1),
         "kind": "lab",
         "name": order.get(4, component=2),
         "status": "corrected" if status == "C" else "final",
-        "issuedAt": f"{issued:%Y-%m-%dT%H:%M:%S}+08:00",
+        "issuedAt": issued(order.get(22) or ""),
         "patientId": patient.get(3, component=1),
         "items": [_result(segment) for segment in message.segments("OBX") if segment.get(11) in ("F", "C")],
     }
@@ -124,5 +139,33 @@ def _result(segment: Any) -> dict[str, Any]:
     if limits := segment.get(7):
         result["range"] = limits
     if flag := segment.get(8):
+        result["flag"] = FLAGS.get(flag, "abnormal")
+    return result
+
+
+def report_of_json(tree: dict[str, Any]) -> dict[str, Any] | None:
+    """The same, of the message as JSON."""
+    order = tree["OBR"]
+    status = order["25"]
+    if tree["MSH"]["9"]["1"] != "ORU" or status not in ("F", "C"):
+        return None
+    return {
+        "id": order["3"]["1"],
+        "kind": "lab",
+        "name": order["4"]["2"],
+        "status": "corrected" if status == "C" else "final",
+        "issuedAt": issued(order["22"]),
+        "patientId": tree["PID"]["3"]["1"],
+        "items": [_result_of_json(fields) for fields in tree["OBX"] if fields["11"] in ("F", "C")],
+    }
+
+
+def _result_of_json(fields: dict[str, Any]) -> dict[str, Any]:
+    result = {"code": fields["3"]["1"], "name": fields["3"]["2"], "result": fields["5"]}
+    if unit := fields.get("6"):
+        result["unit"] = unit
+    if limits := fields.get("7"):
+        result["range"] = limits
+    if flag := fields.get("8"):
         result["flag"] = FLAGS.get(flag, "abnormal")
     return result

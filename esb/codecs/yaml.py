@@ -124,7 +124,7 @@ class _Builder:
         try:
             value = self._document(_LOADER(text))
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            mark: Any = error.problem_mark or error.context_mark
             if mark.line > text.count("\n"):
                 raise ConfigError([self._at(text, len(text), _sentence(error))]) from None
             raise ConfigError([Finding(self.file, mark.line + 1, mark.column + 1, _sentence(error))]) from None
