@@ -125,7 +125,8 @@ class Bus:
 class _Server(uvicorn.Server):
     """uvicorn raises the signal again after a clean end; a bus that was told to stop and did so ends with status 0.
 
-    SIGHUP is blocked by who starts it, and let through only while the loop can hear it.
+    SIGHUP is blocked by who starts it until the loop can hear it, and ignored afterwards: the loop's own handlers would
+    leave a moment at the end in which it kills.
     """
 
     def __init__(self, config: uvicorn.Config, hang_up: Callable[[], None]) -> None:
@@ -137,10 +138,10 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._hang_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
         yield
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _settle_memory() -> None:

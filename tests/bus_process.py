@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,7 @@ def start_bus(
     changes: Mapping[str, str] | None = None,
     folder: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    while_starting: Callable[[subprocess.Popen[str]], None] = lambda process: None,
 ) -> Iterator[Bus]:
     """A bus in front of ``hospital``; give the ``folder`` of an earlier one to go on with its journal."""
     with contextlib.ExitStack() as stack:
@@ -145,11 +146,13 @@ def start_bus(
             "ESB_ROUTES": str(routes_for(folder, routes, changes or {})),
             "ESB_STORE": f"sqlite:///{folder / 'esb.db'}",
             "ESB_PORT": "0",
+            "ESB_WATCH": "0",
             **(environ or {}),
         }
         log = stack.enter_context((folder / "log").open("w", encoding="utf-8"))
         process = subprocess.Popen([sys.executable, "-m", "esb.cli", "run"], cwd=ROOT, env=env, stderr=log, text=True)
         stack.callback(_end, process)
+        while_starting(process)
         yield Bus(_port(process, folder / "log"), folder, process)
 
 

@@ -96,6 +96,15 @@ async def test_ready_when_every_endpoint_is_up_and_down_once_it_stops_accepting(
             assert answer.status == 200
 
 
+async def test_a_rejected_configuration_is_told_and_the_bus_stays_ready(
+    contract: Contract, pipeline: ExamplePipeline
+) -> None:
+    told = {"version": "v1", "since": "2026-01-15T09:30:00+08:00", "rejected": {"version": "v2", "findings": 1}}
+    async with served(Facade(contract, pipeline, configuration=lambda: told)) as url:
+        async with aiohttp.ClientSession(url) as http, http.get("/readyz") as answer:
+            assert (answer.status, (await answer.json())["configuration"]) == (200, told)
+
+
 async def test_metrics_count_by_operation_and_status(contract: Contract, pipeline: ExamplePipeline) -> None:
     pipeline.always("doctor.search", Outcome.MALFORMED)
     async with served(Facade(contract, pipeline)) as url, aiohttp.ClientSession(url) as http:
