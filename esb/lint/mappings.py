@@ -39,20 +39,14 @@ def translation_findings(translation: Translation, places: Places) -> Iterator[F
 def message_type(format: str, name: str) -> Type:
     """The type of a message, as far as its format has a schema; the tables are read when they are asked for."""
     if format == "hl7v2":
-        try:
-            from esb.codecs.hl7v2.tables import message_type as hl7_type
-        except ImportError:
-            return ANY
+        from esb.codecs.hl7v2.tables import message_type as hl7_type
 
         return hl7_type(name, "2.8")
     return fhir_resource(name) if format == "fhir" and name else ANY
 
 
 def fhir_resource(name: str) -> Type:
-    try:
-        from esb.codecs.fhir_types import resource_type
-    except ImportError:
-        return ANY
+    from esb.codecs.fhir_types import resource_type
 
     return resource_type(name, "R4")
 

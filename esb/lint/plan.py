@@ -72,6 +72,8 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
         found += _mapping_findings(contract, routes, mappings, endpoints)
     if found or contract is None or codes is None or parts is None:
         raise ConfigError(found)
+    for mapping in mappings.values():
+        mapping.pack()
     return Plan(contract, routes, mappings, endpoints, codes, parts)
 
 

@@ -161,9 +161,15 @@ class _Walk:
                 given[variable] = literal(argument.value)
             else:
                 self.target(argument, ANY, names, None, strict=False)
+        outside, self.typist.general = self.typist.general, True
         self.target(use.part.body, type_, given, None, strict=strict)
+        self.typist.general = outside
 
     def _structure(self, shape: Structure, type_: Type, names: Names, *, strict: bool) -> None:
+        if strict and type_.many:
+            self.typist.add(
+                Place(shape.file, shape.path), "a structure where a list is needed", "write it as a list of one"
+            )
         given: dict[str, set[str]] = {}
         for name, inner in shape.fields:
             key = name if not name.startswith("$") else f"${name}"
@@ -177,21 +183,24 @@ class _Walk:
                 found = ANY
             self.target(inner, found, names, place, strict=strict)
         for segment, fields in given.items():
-            self._required(shape, type_.at([segment]) if segment else type_, segment, fields)
+            self._required(shape, type_.at([segment]) if segment else type_, segment, fields, strict=strict)
 
-    def _required(self, shape: Structure, type_: Type | Lost, segment: str, given: set[str]) -> None:
+    def _required(self, shape: Structure, type_: Type | Lost, segment: str, given: set[str], *, strict: bool) -> None:
         """What must be there and is not; ``segment`` where the fields of an HL7 segment are given by their paths."""
         if isinstance(type_, Lost) or type_.sort != "structure":
             return
         missing = [name for name, inner in type_.fields.items() if inner.required and name not in given]
         if missing:
             mark = f"{segment}-" if segment else ""
+            hint = "" if strict else f"write '{mark}{missing[0]}: null' where the system does without it"
             place = Place(shape.file, (*shape.path, shape.fields[0][0]), at_key=True)
-            self.typist.add(place, f"required and not given: {', '.join(mark + name for name in missing)}", type_.title)
+            self.typist.add(place, f"required and not given: {', '.join(mark + name for name in missing)}", hint)
 
     def _fits(self, given: Type, type_: Type, place: Place, *, strict: bool) -> None:
         if given.many and not type_.many and type_.sort not in ("any", "structure"):
             self.typist.add(place, f"a list where {WORDS[type_.sort]} is needed", "take one with '| first'")
+        elif strict and type_.many and not given.many and given.sort != "any":
+            self.typist.add(place, f"{WORDS[given.sort]} where a list is needed", "'| list' makes a list of one")
         elif type_.sort in _clashes(given, strict):
             self.typist.add(
                 place, f"{WORDS[given.sort]} where {WORDS[type_.sort]} is needed", _HINTS.get(type_.sort, "")

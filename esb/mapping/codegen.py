@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from esb.codecs.hl7v2 import Segment
 from esb.errors import Outcome
 from esb.mapping import values
 from esb.mapping.codes import Lookup
@@ -63,6 +64,7 @@ _HELPERS: dict[str, Any] = {
     "items": values.items,
     "message_text": values.message,
     "roots": values.Roots,
+    "segment": Segment,
     "spend": values.spend,
     "truth": values.truth,
     "dict": dict,
@@ -335,6 +337,9 @@ class Program:
         if node.operator == "==" and isinstance(node.right, Literal) and isinstance(node.right.value, str):
             name = self._temporary()
             return f"(({name} := {left}) == {right} or (type({name}) is not str and equal({name}, {right})))"
+        if node.operator == "in" and (words := _words(node.right)):
+            name = self._temporary()
+            return f"({name} in {words!r} if type({name} := {left}) is str else {_OPERATOR['in']}({name}, {right}))"
         return f"{_OPERATOR[node.operator]}({left}, {right})"
 
     def _list(self, node: ListOf) -> str:
@@ -383,6 +388,9 @@ class Program:
         match step:
             case Index(index):
                 return f"item({value}, {index})"
+            case Field(field, 1, component, 0) if value.isidentifier():
+                wanted = f"{field}, {component}" if component else str(field)
+                return f"({value}.first({wanted}) if type({value}) is segment else field({value}, *{(*step,)}))"
             case Field(field, repetition, component, sub):
                 return f"field({value}, {field}, {repetition}, {component}, {sub})"
             case Component(component, sub):
@@ -418,3 +426,10 @@ def _may_miss(shape: Shape) -> bool:
 
 def _may_be_empty(shape: Structure) -> bool:
     return all(_may_miss(field) for _, field in shape.fields)
+
+
+def _words(node: Node) -> tuple[str, ...]:
+    """The texts of a list that holds nothing but texts as they are written."""
+    items = node.items if isinstance(node, ListOf) else ()
+    words = tuple(item.value for item in items if isinstance(item, Literal) and isinstance(item.value, str))
+    return words if len(words) == len(items) else ()

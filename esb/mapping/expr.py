@@ -304,7 +304,7 @@ class Parser:
         name = match[0] if match.re is _NAME else _unquote(match[1])
         root, steps = self.scope.resolve(name)
         if not root:
-            known = [*self.scope.loops, *self.scope.roots]
+            known = [*self.scope.loops, *sorted(self.scope.roots)]
             hint = nearest(name, known) or f"known are {', '.join(known)}"
             raise ExprError(start, f"nothing is called '{name}' here", hint)
         steps += tuple(self._steps())

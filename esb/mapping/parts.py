@@ -138,8 +138,9 @@ def _circles(parts: Parts, documents: Mapping[str, yaml.Document]) -> Iterator[F
                 continue
             if use.part.name not in depths and len(above) < MAX_DEPTH:
                 yield from visit(use.part, (*above, use.part.name))
-            depth = max(depth, depths.get(use.part.name, MAX_DEPTH) + 1)
-            if depth == MAX_DEPTH:
+            below = depths.get(use.part.name, MAX_DEPTH)
+            depth = max(depth, below + 1)
+            if below == MAX_DEPTH:
                 yield documents[use.file].finding(place, f"parts use parts more than {MAX_DEPTH} deep")
         depths[part.name] = depth
 

@@ -80,6 +80,8 @@ class Typist:
         self.resources = resources
         self.problems: dict[Problem, None] = {}
         self.reads: set[tuple[str, str]] = set()
+        self.general = False
+        """Inside a part, which serves several types: there only what no use of it can have is wrong."""
 
     def of(self, expression: Expression, names: Names) -> Type:
         """The type of an expression where these names are known."""
@@ -129,6 +131,8 @@ class _Reading:
                 self._wrong(path.offset, f"'{path.text}': a list has no '{step.name}'", hint)
                 return ANY
             inner = _step(found, step)
+            if isinstance(inner, Lost) and self.typist.general and path.optional:
+                return ANY
             if isinstance(inner, Lost):
                 hint = nearest(inner.step, inner.known)
                 whole = _WHOLES.get(path.root, "what it is taken from")
@@ -185,7 +189,7 @@ class _Reading:
             self._wrong(node.offset, "a list is not compared", "count it: '| count == 0'")
         elif other.sort in _APART.get(mine.sort, ()):
             self._wrong(node.offset, f"compares {WORDS[other.sort]} with {WORDS[mine.sort]}")
-        elif other.words and mine.sort == "text" and value.value not in other.words:
+        elif other.words and not self.typist.general and mine.sort == "text" and value.value not in other.words:
             hint = nearest(str(value.value), other.words) or f"it is one of {_list(other.words)}"
             self._wrong(node.offset, f"it is never '{value.value}'", hint)
 

@@ -112,13 +112,13 @@ def test_the_demo_hospital_is_sound(demo: Configured) -> None:
             "mappings/his_soap/registration.find.yaml",
             "$Lock.Expires |",
             "$Lock.Expire |",
-            "registration.find.yaml:11:18: the answer has no 'Expire' (did you mean 'Expires'?)",
+            "registration.find.yaml:11:18: '$Lock.Expire': the answer has no 'Expire' (did you mean 'Expires'?)",
         ),
         (
             "mappings/his_soap/schedule.list.yaml",
             "$s.DoctorName",
             "$s.DoctorNam",
-            "the answer has no 'DoctorNam' (did you mean 'DoctorName'?)",
+            "'$s.DoctorNam': what it is taken from has no 'DoctorNam' (did you mean 'DoctorName'?)",
         ),
         ("mappings/his_soap/doctor.search.yaml", "| fen", "| fenn", "(did you mean 'fen'?)"),
         (

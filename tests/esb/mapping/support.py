@@ -9,7 +9,7 @@ from esb.codecs import hl7v2, yaml
 from esb.mapping import Codes, Mapping, compile_mapping
 from esb.mapping.codes import read_table
 
-_CASES = Path(__file__).parent / "cases"
+_CASES = Path(__file__).parents[2] / "mapping"
 _TABLES = {
     "gender": "source: a test\nentries: {male: '1', female: '2'}",
     "errors": "source: a test\nentries: {full: '1', stopped: '2'}",
@@ -28,6 +28,12 @@ def cases(name: str) -> list[tuple[dict[str, Any], Mapping | None]]:
     document = yaml.load(_CASES / name, "mapping.yaml")
     found = ((case, _rooted(document, index, case)) for index, case in enumerate(document.value))
     return [(case, None if "file" in case else compile_mapping(part, text, CODES)) for case, part in found]
+
+
+def data(name: str) -> list[dict[str, Any]]:
+    """The cases of a file as they are written."""
+    cases: list[dict[str, Any]] = yaml.load(_CASES / name, name).value
+    return cases
 
 
 def line_of(name: str, line: int) -> str:
