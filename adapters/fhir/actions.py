@@ -22,15 +22,15 @@ VERBS = sorted(_ON_TYPES | _ALONE | {"operation"})
 
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _OPERATION = re.compile(r"\$[A-Za-z0-9._-]+")
-_NEEDED = {"read": {"id"}, "vread": {"id", "versionId"}, "delete": {"id"}}
-_OWN = {
+NEEDED = {"read": {"id"}, "vread": {"id", "versionId"}, "delete": {"id"}}
+OWN = {
     "read": {"id", "_elements", "_summary"},
     "vread": {"id", "versionId"},
     "delete": {"id", "_if_match"},
     "capabilities": {"_summary", "_elements", "mode"},
     "operation": {"id", "parameters"},
 }
-_CONTROLS = {"create": {"_if_none_exist"}, "update": {"_if_match", "_search"}}
+CONTROLS = {"create": {"_if_none_exist"}, "update": {"_if_match", "_search"}}
 
 
 class Action(NamedTuple):
@@ -88,7 +88,7 @@ def faults(action: str, fields: Sequence[str], release: fhir.Release) -> Iterato
         yield str(error)
         return
     given = set(fields)
-    missing = _NEEDED.get(verb, set()) - given
+    missing = NEEDED.get(verb, set()) - given
     if verb == "update" and not given & {"id", "_search"}:
         missing = {"id"}
     yield from (f"'{verb}' needs '{name}'" for name in sorted(missing))
@@ -101,15 +101,15 @@ def faults(action: str, fields: Sequence[str], release: fhir.Release) -> Iterato
 
 def _known(verb: str, kind: str, release: fhir.Release) -> set[str]:
     """Names that may stand at the top; empty when any may (search parameters)."""
-    if verb in _OWN:
-        return _OWN[verb]
+    if verb in OWN:
+        return OWN[verb]
     if verb == "search":
         return set()
     try:
         elements = fhir.elements("Bundle" if verb in ("transaction", "batch") else kind, release)
     except ImportError:
         return set()
-    return set(elements | _CONTROLS.get(verb, set())) if elements else set()
+    return set(elements | CONTROLS.get(verb, set())) if elements else set()
 
 
 def build(action: Action, payload: Tree, prefer: str, search_by: str = "get") -> Request:
@@ -169,7 +169,7 @@ def _bundle(action: Action, fields: fhir.Resource, prefer: str, _: str) -> Reque
 
 
 def _operation(action: Action, fields: fhir.Resource, prefer: str, _: str) -> Request:
-    if unknown := set(fields) - _OWN["operation"]:
+    if unknown := set(fields) - OWN["operation"]:
         raise _invalid(f"'operation' takes 'id' and 'parameters', not '{min(unknown)}'")
     place = f"{action.kind}/{_identifier(fields)}/" if "id" in fields else f"{action.kind}/" if action.kind else ""
     parameters = fields.get("parameters")
@@ -224,7 +224,7 @@ def _value(name: str, item: Tree) -> fhir.Resource:
 
 
 def _split(action: Action, fields: fhir.Resource) -> tuple[fhir.Resource, fhir.Resource]:
-    names = _CONTROLS[action.verb]
+    names = CONTROLS[action.verb]
     resource = {"resourceType": action.kind, **{name: value for name, value in fields.items() if name not in names}}
     if resource["resourceType"] != action.kind:
         raise _invalid(f"'{action.verb} {action.kind}' was given another resource type")

@@ -9,11 +9,12 @@ from urllib.parse import quote, urljoin, urlsplit
 from adapters.fhir import actions
 from adapters.fhir.actions import Action, Request
 from adapters.fhir.answers import interpret
+from adapters.fhir.describe import describe
 from adapters.fhir.login import login
 from adapters.fhir.settings import Settings
 from esb.codecs import fhir
 from esb.http import HttpAnswer, HttpCarrier
-from esb.spi import Call, Malformed, OutcomeUnknown, Refused, Tree, Unavailable, Wire
+from esb.spi import Call, Description, Malformed, OutcomeUnknown, Refused, Tree, Unavailable, Wire
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -66,6 +67,13 @@ class FhirAdapter:
 
     def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
         return actions.faults(action, fields, self._settings.release)
+
+    def describe(self, action: str) -> Description:
+        """See ``esb.spi.Described``; by the models of the release."""
+        try:
+            return describe(actions.parse(action, self._settings.release), self._settings.release)
+        except (ValueError, ImportError):
+            return Description()
 
     def _prepare(self, action: str, payload: Tree) -> tuple[Action, Request]:
         try:

@@ -134,7 +134,7 @@ def validate(resource: Resource, release: Release = "R4") -> list[Issue]:
         return [Issue(kind, f"cannot be checked: its {release} shape is not among the models of fhir.resources")]
     from pydantic import ValidationError
 
-    model = _model_finder(release)(kind)
+    model = model_finder(release)(kind)
     try:
         instance = model.model_validate(resource)
     except ValidationError as error:
@@ -146,17 +146,18 @@ def elements(kind: str, release: Release = "R4") -> frozenset[str]:
     """The names that may stand at the top of a resource of this type; empty when they are not known."""
     if kind not in TYPES[release] - NOT_CHECKABLE[release]:
         return frozenset()
-    fields = _model_finder(release)(kind).model_fields
+    fields = model_finder(release)(kind).model_fields
     return frozenset({"resourceType", *(field.alias or name for name, field in fields.items())} - {"fhir_comments"})
 
 
 def prepare(release: Release) -> None:
     """Import the models of a release now, so that the first validation does not wait for it."""
-    _model_finder(release)("Bundle")
+    model_finder(release)("Bundle")
 
 
 @functools.cache
-def _model_finder(release: Release) -> Callable[[str], Any]:
+def model_finder(release: Release) -> Callable[[str], Any]:
+    """Name of a resource or data type -> its model; the models are imported here."""
     if release == "R4":
         from fhir.resources.R4B import get_fhir_model_class
 
@@ -177,7 +178,7 @@ def _wrong_codes(model: Any, path: str) -> Iterator[tuple[str, str]]:
         if value is None:
             continue
         step = f"{path}.{field.alias or name}"
-        allowed = _allowed(name, field.json_schema_extra)
+        allowed = all_codes(name, field.json_schema_extra)
         for index, item in enumerate(value if isinstance(value, list) else [value]):
             if hasattr(type(item), "model_fields"):
                 yield from _wrong_codes(item, f"{step}[{index}]" if isinstance(value, list) else step)
@@ -185,7 +186,11 @@ def _wrong_codes(model: Any, path: str) -> Iterator[tuple[str, str]]:
                 yield step, f"is not one of {', '.join(allowed)}"
 
 
-def _allowed(name: str, extra: Any) -> list[str]:
+def all_codes(name: str, extra: Any) -> list[str]:
+    """Every code of a required binding, [] where the models do not know them all.
+
+    ``extra`` is a field's ``json_schema_extra``.
+    """
     values = (extra or {}).get("enum_values") if name in _CODED else None
     return [] if not values or "+" in values else list(values)
 
