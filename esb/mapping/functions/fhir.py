@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from esb.codecs.fhir import MAX_DEPTH
 from esb.mapping.functions.digests import content
 from esb.mapping.functions.lists import where
 from esb.mapping.functions.registry import function, need_dict, need_list, need_text
@@ -11,7 +12,6 @@ from esb.mapping.functions.sorts import AnyText, Link, Pointer, Struct
 from esb.mapping.values import FunctionError
 from esb.model import Tree
 
-_DEEPEST = 64
 _BUNDLE = {
     "resourceType": "Bundle",
     "entry": [
@@ -160,8 +160,8 @@ def merge_entries(value: list[Struct]) -> list[Tree]:
 
 
 def _merged(parts: list[Tree], depth: int) -> Tree:
-    if depth > _DEEPEST:
-        raise FunctionError(f"is nested deeper than {_DEEPEST} levels")
+    if depth > MAX_DEPTH:
+        raise FunctionError(f"is nested deeper than {MAX_DEPTH} levels")
     if all(isinstance(part, dict) for part in parts):
         names = dict.fromkeys([name for part in parts for name in part])
         return {name: _merged([part[name] for part in parts if name in part], depth + 1) for name in names}

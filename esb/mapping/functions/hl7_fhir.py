@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from esb.mapping.functions.registry import MAX_PARTS, function, need_dict, need_list, need_text
+from esb.codecs.fhir import MAX_DEPTH
+from esb.mapping.functions.digests import content
+from esb.mapping.functions.registry import counted, function, need_dict, need_list, need_text
 from esb.mapping.values import FunctionError
 from esb.model import Tree
 
@@ -22,8 +24,7 @@ def flat_resources(value: Tree) -> list[Tree]:
             waiting += reversed(part)
         else:
             found.append(part)
-        if len(found) > MAX_PARTS:
-            raise FunctionError(f"would make a list of more than {MAX_PARTS} items")
+        counted(len(found))
     return found
 
 
@@ -41,10 +42,12 @@ def merged(value: list[Tree]) -> list[Tree]:
     return list(found.values())
 
 
-def _union(one: Tree, other: Tree) -> Tree:
+def _union(one: Tree, other: Tree, depth: int = 0) -> Tree:
+    if depth > MAX_DEPTH:
+        raise FunctionError(f"is nested deeper than {MAX_DEPTH} levels")
     if isinstance(one, dict) and isinstance(other, dict):
-        both = {name: _union(one[name], other[name]) for name in one.keys() & other.keys()}
+        both = {name: _union(one[name], other[name], depth + 1) for name in one.keys() & other.keys()}
         return {**one, **other, **both}
     if isinstance(one, list) and isinstance(other, list):
-        return one + [part for part in other if part not in one]
+        return list({content(part): part for part in one + other}.values())
     return other

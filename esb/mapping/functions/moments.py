@@ -98,7 +98,7 @@ def at_offset(found: datetime, zone: timezone) -> datetime:
 
 def canonical(found: datetime) -> str:
     """RFC 3339 text at the moment's own offset, without fractions."""
-    return found.replace(microsecond=0).isoformat()
+    return found.isoformat(timespec="seconds")
 
 
 def offset(zone: str | None) -> timezone:
@@ -191,22 +191,22 @@ def _pattern(format_: str, needs: str) -> re.Pattern[str]:
 
 def moment_of(parts: dict[str, str | None]) -> datetime:
     """The Shanghai time of what a pattern found, by letter; the first of January 1900 where there is no date."""
-    year = int(parts["Y"] or 0) if parts.get("Y") else _century(parts.get("y"))
-    month, day = int(parts.get("m") or 1), int(parts.get("d") or 1)
-    hour, minute, second = (int(parts.get(name) or 0) for name in ("H", "M", "S"))
-    if parts.get("p"):
-        hour = _hour(int(parts["I"] or 0), afternoon=parts["p"] in ("下午", "PM"))
+    get = parts.get
+    year = int(get("Y") or 0) if get("Y") else _century(get("y"))
+    hour = _hour(int(get("I") or 0), get("p")) if get("p") else int(get("H") or 0)
+    minute, second = int(get("M") or 0), int(get("S") or 0)
     try:
-        found = datetime(year, month, day, hour, minute, second, tzinfo=offset(parts.get("z")))
+        found = datetime(year, int(get("m") or 1), int(get("d") or 1), hour, minute, second, tzinfo=offset(get("z")))
     except ValueError:
         raise FunctionError("is a time that does not exist") from None
-    return shanghai(found)
+    return shanghai(found) if get("z") else found
 
 
-def _hour(hour: int, *, afternoon: bool) -> int:
+def _hour(hour: int, half: str | None) -> int:
+    """The hour of the day of an hour up to 12 and its half: 上午12:00 is midnight, 下午12:00 noon."""
     if hour > 12:
         raise FunctionError("is a time that does not exist")
-    return hour % 12 + (12 if afternoon else 0)
+    return hour % 12 + (12 if half in ("下午", "PM") else 0)
 
 
 def _century(year: str | None) -> int:

@@ -327,6 +327,22 @@ def test_a_repetition_is_written_out_as_it_stands_in_its_field() -> None:
     assert [FUNCTIONS["text"].make(found) for found in PID.all(3)] == ["1^^^H^PI", "2"]
 
 
+@pytest.mark.parametrize("name", ["merge_entries", "merged"])
+def test_resources_too_deep_to_merge_are_refused(name: str) -> None:
+    one = {"resourceType": "Patient", "id": "1", "extension": deep(lambda inner: {"extension": inner})}
+    with pytest.raises(FunctionError, match="deep"):
+        FUNCTIONS[name].make([{**one, "resource": one}, {**one, "resource": one}])
+
+
+def test_entries_are_merged_in_time_that_grows_with_them() -> None:
+    patient = {"resourceType": "Patient", "id": "1"}
+    entries = [{"resource": {**patient, "name": [{"family": str(at)}]}} for at in range(5_000)]
+    began = time.perf_counter()
+    (merged,) = FUNCTIONS["merge_entries"].make(entries)
+    assert len(merged["resource"]["name"]) == 5_000
+    assert time.perf_counter() - began < 3
+
+
 def test_every_function_is_at_most_ten_lines() -> None:
     for name, found in FUNCTIONS.items():
         tree = ast.parse(textwrap.dedent(inspect.getsource(found.make))).body[0]
