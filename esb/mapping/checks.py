@@ -202,9 +202,8 @@ class _Walk:
         elif strict and type_.many and not given.many and given.sort != "any":
             self.typist.add(place, f"{WORDS[given.sort]} where a list is needed", "'| list' makes a list of one")
         elif type_.sort in _clashes(given, strict):
-            self.typist.add(
-                place, f"{WORDS[given.sort]} where {WORDS[type_.sort]} is needed", _HINTS.get(type_.sort, "")
-            )
+            hint = _STAMP_HINT if given.sort == "ts" else _HINTS.get(type_.sort, "")
+            self.typist.add(place, f"{WORDS[given.sort]} where {WORDS[type_.sort]} is needed", hint)
         elif strict and given.words and type_.words and (extra := sorted(set(given.words) - set(type_.words))):
             known = ", ".join(type_.words)
             self.typist.add(
@@ -214,6 +213,7 @@ class _Walk:
             self.typist.add(place, f"may be longer than the {type_.longest} characters that fit here")
 
 
+_STAMP_HINT: Final = "'| read_ts' and '| read_ts_date' read an HL7 time stamp"
 _HINTS: Final[Mapping[Sort, str]] = {
     "ts": "'| write_ts' writes an HL7 time stamp",
     "integer": "'| int' reads a whole number, '| fen' an amount of money",

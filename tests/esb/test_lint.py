@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from esb.lint import survey
 from tests.esb.configured import Configured
 
 LOCK = "registration.lock:   {to: his, timeout: 4s, settle: registration.find}"
@@ -170,6 +171,59 @@ def test_the_demo_hospital_is_sound(demo: Configured) -> None:
             "given: {plate: 京A, lotId: P1}",
             "example 'two hours to pay': /plate",
         ),
+        (
+            "mappings/his_hl7/patient.find.yaml",
+            "$QAK-2 ==",
+            "$QKA-2 ==",
+            "patient.find.yaml:17:30: '$QKA-2': the answer has no 'QKA' (did you mean 'QAK'?)",
+        ),
+        (
+            "mappings/his_hl7/patient.find.yaml",
+            "$p-5.1? ??",
+            "$p-5.77? ??",
+            "27:15: '$p-5.77': what it is taken from has no",
+        ),
+        ("mappings/his_hl7/patient.find.yaml", "$p-13.1?", "$p-7? | fen", "'fen' does not take an HL7 time stamp"),
+        ("mappings/his_hl7/patient.find.yaml", "  - RCP-1: I", "  - RCP-91: I", "13:5: what is sent has no '91'"),
+        (
+            "mappings/his_hl7/patient.find.yaml",
+            "$p-7? | read_ts_date",
+            "$p-7?",
+            "an HL7 time stamp where a date is needed ('| read_ts' and '| read_ts_date' read an HL7 time stamp)",
+        ),
+        ("mappings/lis_fhir/report.get.yaml", "$r.issued |", "$r.issud |", "has no 'issud' (did you mean 'issued'?)"),
+        (
+            "mappings/lis_fhir/report.get.yaml",
+            "$o.valueQuantity.unit?",
+            "$o.valueQuantity.unt?",
+            "27:15: '$o.valueQuantity.unt': what it is taken from has no 'unt' (did you mean 'unit'?)",
+        ),
+        (
+            "mappings/lis_fhir/report.get.yaml",
+            "$o.code.coding[0].code?",
+            "$o.code.coding.code?",
+            "22:15: '$o.code.coding.code': a list has no 'code'",
+        ),
+        ("mappings/lis_fhir/report.get.yaml", "$r.conclusion?", "$r.issued | fen", "'fen' does not take a time"),
+        ("mappings/his_soap/registration.lock.yaml", "  OrderNo:", "  # OrderNo:", "required and not given: OrderNo"),
+        (
+            "mappings/his_soap/schedule.list.yaml",
+            "fee: $s.Fee | fen",
+            "fee: $s.Fee",
+            "25:14: text where a whole number is needed",
+        ),
+        (
+            "mappings/his_soap/schedule.list.yaml",
+            "        slotId: $s.SlotNo\n",
+            "",
+            "12:9: required and not given: slotId",
+        ),
+        (
+            "mappings/his_soap/schedule.list.yaml",
+            "meaning(level_12320)",
+            "meaning(gender_gbt2261)",
+            "30:16: may be 'female', 'male', 'other', 'unknown', which is not allowed here",
+        ),
         ("schemas/parking.yaml", "x-effect: read", "x-efect: read", "x-effect"),
         ("schemas/wsdl/his.wsdl", "<wsdl:definitions", "<!DOCTYPE x>\n<wsdl:definitions", "DOCTYPE"),
     ],
@@ -219,3 +273,32 @@ def test_a_finding_of_an_adapter_stands_at_the_field(demo: Configured) -> None:
 def test_an_endpoint_that_no_route_uses_is_a_mistake(demo: Configured) -> None:
     demo.edit("routes.yaml", "  parking.fee:         {to: parking, timeout: 4s, retry: 1}\n", "")
     assert any("no route leads to endpoint 'parking'" in finding for finding in demo.findings())
+
+
+def test_files_that_nothing_uses_are_found_and_other_hospitals_are_checked(demo: Configured) -> None:
+    mappings = demo.folder / "mappings"
+    (mappings / "codes" / "odd.yaml").write_text("source: nobody\nentries: {a: '1'}\n")
+    (mappings / "codes" / "kept.yaml").write_text("source: a standard\nstandard: true\nentries: {a: '1'}\n")
+    (mappings / "parts").mkdir(exist_ok=True)
+    (mappings / "parts" / "odd.yaml").write_text("pair:\n  takes: [a]\n  gives: $a\n")
+    (mappings / "his_soap" / "parking.fee.yaml").write_text("action: Fee\nresponse: {done: {}}\n")
+    (mappings / "his_soap" / "parking.fees.yaml").write_text("action: Fee\nresponse: {done: {}}\n")
+    (mappings / "other" / "x").mkdir(parents=True)
+    (mappings / "other" / "parking.fee.yaml").write_text("action: Fee\nrequest: {A: $plat}\nresponse: {done: {}}\n")
+    (mappings / "other" / "turn.yaml").write_text("from: hl7v2\nto: fhir Patient\ngives: {resourceTyp: Patient}\n")
+    found = [str(each).replace(f"{demo.folder}/mappings/", "") for each in survey(demo.settings, demo.load()).findings]
+    for part in (
+        "codes/odd.yaml:1:1: no mapping uses code table 'odd'",
+        "parts/odd.yaml:1:1: no mapping uses part 'odd.pair'",
+        "his_soap/parking.fee.yaml:1:1: no route leads 'parking.fee' to dialect 'his_soap'",
+        "his_soap/parking.fees.yaml:1:1: operation 'parking.fees' is not in the contract (did you mean 'parking.fee'?)",
+        "other/parking.fee.yaml:2:14: '$plat': the contract's request has no 'plat' (did you mean 'plate'?)",
+        "other/turn.yaml:3:9: what is sent has no 'resourceTyp' (did you mean 'resourceType'?)",
+        "other/turn.yaml:1:1: a translation has no example",
+    ):
+        assert any(finding.startswith(part) for finding in found), f"{part} is not in\n" + "\n".join(found)
+    assert not any("kept" in finding for finding in found)
+
+
+def test_the_files_of_the_repository_are_all_used_and_sound(demo: Configured) -> None:
+    assert survey(demo.settings, demo.load()).findings == ()
