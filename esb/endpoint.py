@@ -66,6 +66,7 @@ class Endpoint:
         self._clock, self._sleep = clock, sleep
         self._decode = decode
         self._looking: asyncio.Task[None] | None = None
+        self._is_replaced = False
         limits = config.limits
         self._breaker = CircuitBreaker(clock, **limits.breaker.model_dump(), changed=self._breaker_changed)
         self._bulkhead = Bulkhead(limits.concurrency, limits.queue)
@@ -83,7 +84,8 @@ class Endpoint:
         metrics.endpoint_in_flight.labels(self.name).set_function(lambda: self._bulkhead.in_flight)
 
     def _breaker_changed(self, state: BreakerState) -> None:
-        self._shown.set(state.value)
+        if not self._is_replaced:
+            self._shown.set(state.value)
         _log.warning("breaker_changed", endpoint=self.name, state=state.name.lower())
 
     def is_same(self, other: Endpoint) -> bool:
@@ -107,6 +109,7 @@ class Endpoint:
         said to while the earlier one's last calls run. The breaker begins anew: other settings may be the cure.
         """
         if earlier is not None:
+            earlier._is_replaced = True
             mine, self.limits = self.limits, earlier.limits
             self._bulkhead, self._rate = earlier._bulkhead, earlier._rate
             self.set_limits(mine)

@@ -204,6 +204,23 @@ async def test_an_endpoint_with_other_settings_is_new_and_the_old_one_ends_after
     assert result.outcome is Outcome.DONE
 
 
+async def test_the_breaker_that_is_shown_is_that_of_the_endpoint_in_use(tmp_path: Path) -> None:
+    gates = [Gate(DOCTORS) for _ in range(3)]
+    async with reloading(tmp_path) as bus:
+        bus.his.does("SearchDoctors", *gates)
+        slow = [asyncio.create_task(bus.ask("doctor.search", {"keyword": one})) for one in "abc"]
+        for gate in gates:
+            await gate.entered.wait()
+        bus.edit("routes.yaml", "address: first", "address: second")
+        await bus.reload()
+        results = await asyncio.gather(*slow)
+        value = bus.metrics.registry.get_sample_value
+        assert value("breaker_state", {"endpoint": "his"}) == 0
+        CONNECTED[-1].does("SearchDoctors", DOCTORS)
+        await bus.doctor()
+    assert {one.code for one in results} == {"no_answer"}
+
+
 async def test_the_system_bears_no_more_calls_while_its_endpoint_is_replaced(tmp_path: Path) -> None:
     gate = Gate(DOCTORS)
     async with reloading(tmp_path) as bus:

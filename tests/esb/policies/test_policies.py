@@ -32,6 +32,19 @@ def test_the_breaker_opens_after_enough_failures_and_says_when_to_come_back() ->
     assert (breaker.state, refused.value.code, refused.value.retry_after) == (State.OPEN, "endpoint_down", 10.0)
 
 
+def test_other_numbers_leave_an_open_breaker_open_and_count_from_then_on() -> None:
+    clock = FakeClock()
+    breaker = _opened(clock)
+    breaker.adjust(failures=1, window_s=60.0, open_s=5.0)
+    assert breaker.state is State.OPEN
+    clock.at += 10.0
+    breaker.succeeded(breaker.enter(Effect.READ))
+    breaker.failed(breaker.enter(Effect.READ))
+    with pytest.raises(Limited) as refused:
+        breaker.enter(Effect.READ)
+    assert refused.value.retry_after == 5.0
+
+
 def test_failures_outside_the_window_do_not_count() -> None:
     clock = FakeClock()
     breaker = CircuitBreaker(clock, failures=3, window_s=30.0)
@@ -110,6 +123,37 @@ async def test_the_bulkhead_serves_in_order_and_refuses_who_finds_the_queue_full
     bulkhead.leave()
     await asyncio.gather(*tasks)
     assert (order, bulkhead.in_flight) == ([0, 1], 0)
+
+
+async def test_a_bulkhead_that_grows_lets_the_first_who_wait_in() -> None:
+    bulkhead = Bulkhead(1, 5)
+    await bulkhead.enter(1.0)
+    waiting = [asyncio.create_task(bulkhead.enter(1.0, effect)) for effect in (Effect.READ, Effect.READ, Effect.ONCE)]
+    await asyncio.sleep(0)
+    bulkhead.resize(3, 5)
+    await asyncio.sleep(0)
+    assert ([one.done() for one in waiting], bulkhead.in_flight) == ([True, False, True], 3)
+    bulkhead.leave()
+    await asyncio.gather(*waiting)
+    for _ in range(3):
+        bulkhead.leave()
+    assert bulkhead.in_flight == 0
+
+
+async def test_a_bulkhead_that_shrinks_takes_no_place_away_and_gives_none_until_it_is_below() -> None:
+    bulkhead = Bulkhead(3, 5)
+    for _ in range(3):
+        await bulkhead.enter(1.0)
+    bulkhead.resize(1, 0)
+    with pytest.raises(Limited):
+        await bulkhead.enter(1.0)
+    bulkhead.resize(1, 1)
+    waiting = asyncio.create_task(bulkhead.enter(1.0))
+    await asyncio.sleep(0)
+    for left, is_in in ((2, False), (1, False), (1, True)):
+        bulkhead.leave()
+        await asyncio.sleep(0)
+        assert (bulkhead.in_flight, waiting.done()) == (left, is_in)
 
 
 async def test_waiting_for_a_place_ends_in_time_and_leaves_nothing_behind() -> None:
