@@ -18,7 +18,7 @@ from adapters.hl7v2.connection import Connection, Pool
 from adapters.hl7v2.settings import Settings, Tls
 from esb.codecs import DecodeError, EncodeError, hl7v2
 from esb.codecs.hl7v2 import Message
-from esb.spi import Call, Malformed, OutcomeUnknown, Refused, Tree, Unavailable
+from esb.spi import Call, Description, Malformed, OutcomeUnknown, Refused, Tree, Unavailable
 
 __all__ = ["Hl7v2Adapter", "Settings", "Tls", "connect", "decode"]
 
@@ -66,8 +66,12 @@ class Hl7v2Adapter:
         await self._pool.close()
 
     def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
-        """Actions of the form ``MSG^EVT^STRUCTURE`` and paths of segments that HL7 knows, or of Z-segments."""
-        return lint.check(action, fields)
+        """Actions of the form ``MSG^EVT^STRUCTURE`` of a message type that HL7 knows, and paths that can be set."""
+        return lint.check(action, fields, self._settings.version)
+
+    def describe(self, action: str) -> Description:
+        """By HL7's own tables, in the version of the settings; see ``esb.spi.Described``."""
+        return lint.describe(action, self._settings.version)
 
     def _message(self, action: str, payload: Tree, call: Call) -> Message:
         header = self._header(action, call)
