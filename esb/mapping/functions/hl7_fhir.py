@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from esb.codecs.fhir import MAX_DEPTH
 from esb.mapping.functions.digests import content
+from esb.mapping.functions.numbers import int_
 from esb.mapping.functions.registry import counted, function, need_dict, need_list, need_text
+from esb.mapping.functions.sorts import Numeric
 from esb.mapping.values import FunctionError
 from esb.model import Tree
 
@@ -26,6 +28,17 @@ def flat_resources(value: Tree) -> list[Tree]:
             found.append(part)
         counted(len(found))
     return found
+
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604800}
+
+
+@function(("'70' | minutes('min')", 70), ("'90' | minutes('s')", 1), ("'2' | minutes('h')", 120), ("'2' | minutes('x')", FunctionError))
+def minutes(value: Numeric, unit: str) -> int:
+    """A duration in whole minutes; its unit is one of UCUM's s, min, h, d and wk."""
+    if unit not in _SECONDS:
+        raise FunctionError(f"a unit of time is one of {', '.join(_SECONDS)}")
+    return int_(value) * _SECONDS[unit] // 60
 
 
 @function(
