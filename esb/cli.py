@@ -323,5 +323,41 @@ def schema(into: Path, check: bool, refer: bool, routes: Path | None) -> None:
     sys.exit(1 if check and stale else 0)
 
 
+@main.group()
+def new() -> None:
+    """Draft a new file from what there is."""
+
+
+@new.command("mapping")
+@click.argument("operation")
+@click.option("--from", "source", required=True, help="his.wsdl#Op, fhir:Resource, or a sample of a request.")
+@click.option("--answer", type=click.Path(path_type=Path, dir_okay=False), help="A sample of an answer.")
+@click.option("--to", "endpoint", default="", help="The endpoint of the routes file that it is for.")
+@click.option("--action", default="", help="What the adapter is to do, where the source does not say.")
+@click.option("--words", type=click.Path(path_type=Path, dir_okay=False), multiple=True, help="Your own glossary.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
+@_routes
+def new_mapping(routes: Path | None, **wanted: Any) -> None:
+    """Draft the mapping of OPERATION from a WSDL, a FHIR resource or sample messages.
+
+    Fields are found by name, type and the look of values; every guess is marked with 'review' and its likeness, and
+    what was not found is listed. It is written to mappings/DIALECT/OPERATION.yaml of the endpoint or to the file that
+    is named, never over another; without either it is printed. Short codes of a sample become constants and an answer
+    becomes an example: give samples without real patients.
+    """
+    from esb.editing.new import Wanted
+    from esb.editing.new import new_mapping as draft
+
+    made = _guarded(lambda: draft(Wanted(**wanted), _settings(routes), os.environ))
+    if made.file is None:
+        click.echo(made.text, nl=False)
+        return
+    made.file.parent.mkdir(parents=True, exist_ok=True)
+    made.file.write_text(made.text, encoding="utf-8")
+    click.echo(f"{made.file}: {made.text.count('review: ')} places to review; then esb lint still says:")
+    for finding in made.remaining():
+        click.echo(str(finding))
+
+
 if __name__ == "__main__":
     main()

@@ -82,9 +82,10 @@ class AnswerDraft:
         common = min(len(leaf.chain), len(chain))
         if leaf.chain[:common] != chain[:common]:
             return 0.0
-        further = 1.0 if len(leaf.chain) <= len(chain) or self.hl7 else _FIRST_OF
+        lists = [path for path in leaf.chain[len(chain) :] if path[-1] != "coding"]
+        further = _FIRST_OF if lists else 1.0
         inside = len(leaf.path) - 1 - (len(chain[common - 1]) if common else 0)
-        return further if self.hl7 else further * _DEEPER ** max(0, inside)
+        return 1.0 if self.hl7 else further * _DEEPER ** max(0, inside)
 
     def _list(self, inside: Fields, path: tuple[str, ...], chain: Chain) -> None:
         """A list of ours: the loop of theirs whose items are most like it; without one a list of one."""
@@ -94,7 +95,7 @@ class AnswerDraft:
             inside.add(path[-1], self._loop(path, chain, found))
             return
         matched = {match.ours.path for match in self._matches(direct, chain)}
-        if direct and all(leaf.path in matched for leaf in direct if leaf.type.required):
+        if direct and 3 * len(matched) >= len(direct):
             inside.add(path[-1], Items([self._structure(path, chain)]))
         else:
             inside.add(path[-1], Line([], "nothing is like it"))

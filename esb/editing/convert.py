@@ -59,6 +59,8 @@ class Converter:
 
     def reading(self, ours: Leaf, theirs: Leaf) -> Pipes:
         """Their value as ours."""
+        if theirs.path[-1] == "reference":
+            return Pipes(" | after('/')")
         if len(ours.type.words) > 1:
             return self._coded("meaning", ours, theirs)
         if money(ours):

@@ -120,9 +120,22 @@ class _Request:
         """Search parameters: only those that are alike; a resource can be searched by dozens."""
         root = Fields()
         for leaf in self.source.request:
-            if leaf.path in matches:
+            if leaf.path == ("date",) and len(self._period()) > 1:
+                root.add("date", Items([Line(said, "dates from and to?") for said in self._period()]))
+            elif leaf.path in matches:
                 self._field(root, leaf, matches[leaf.path])
         return root
+
+    def _period(self) -> list[str]:
+        """The dates of ours between which something is searched for, as FHIR writes them."""
+        signs = {"begin": "ge", "end": "le"}
+        dates = [leaf for leaf in self.ours if leaf.type.sort == "date"]
+        named = [(leaf, self.words.read(leaf.path[-1]) & signs.keys()) for leaf in dates]
+        return [
+            f"{ours_as_path(leaf)}{'' if leaf.required else '?'} | prefix('{signs[word]}')"
+            for leaf, one in named
+            for word in one
+        ]
 
     def _field(self, inside: Fields, leaf: Leaf, match: Match | None) -> None:
         name = target(leaf, self.source.style)
@@ -166,6 +179,6 @@ def _exchange(name: str, type_: Type) -> Leaf:
 
 
 _EXCHANGE = (
-    _exchange("id", Type("text", title="Query tag / Message control id / Query id / Trace id")),
+    _exchange("id", Type("text", title="Query tag / Message control id / Trace id")),
     _exchange("now", Type("moment", title="Query date time / Message time / Send time / Timestamp")),
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +25,8 @@ _MOMENT = re.compile(r"[12]\d{3}-\d\d-\d\d[T ]\d\d:\d\d")
 class Leaf:
     """A plain value. ``lists`` are the lengths of those beginnings of ``path`` that are lists.
 
-    ``titles`` are what its type and those around it are called; ``value`` is one that a sample holds.
+    ``titles`` are what its type and those around it are called, ``called`` its name where the path's last step is
+    none; ``value`` is one that a sample holds.
     """
 
     path: tuple[str, ...]
@@ -34,6 +35,7 @@ class Leaf:
     lists: tuple[int, ...] = ()
     required: bool = False
     value: Tree = None
+    called: str = ""
 
     @property
     def chain(self) -> tuple[tuple[str, ...], ...]:
@@ -41,26 +43,34 @@ class Leaf:
         return tuple(self.path[:size] for size in self.lists)
 
 
-def leaves(type_: Type, sample: Tree = None, depth: int = MAX_DEPTH) -> list[Leaf]:
-    """Every plain value of a type, at most ``MAX_LEAVES`` and ``depth`` names deep, with its value in ``sample``."""
+Skip = Callable[[tuple[str, ...]], bool]
+
+
+def leaves(type_: Type, sample: Tree = None, depth: int = MAX_DEPTH, skip: Skip = lambda path: False) -> list[Leaf]:
+    """Every plain value of a type with its value in ``sample``, at most ``MAX_LEAVES`` and ``depth`` names deep.
+
+    Paths that are to ``skip`` are left out, and all that is below them.
+    """
     found: list[Leaf] = []
-    for leaf in _leaves(Leaf((), type_, required=True, value=sample), depth):
+    for leaf in _leaves(Leaf((), type_, required=True, value=sample), depth, skip):
         found.append(leaf)
         if len(found) == MAX_LEAVES:
             break
     return found
 
 
-def _leaves(at: Leaf, depth: int) -> Iterator[Leaf]:
+def _leaves(at: Leaf, depth: int, skip: Skip) -> Iterator[Leaf]:
     if not at.type.fields:
         yield at
         return
     for name, inner in at.type.fields.items() if len(at.path) < depth else ():
         path = (*at.path, name)
+        if skip(path):
+            continue
         lists = (*at.lists, len(path)) if inner.many else at.lists
         value = _first(at.value, name)
         required = at.required and inner.required
-        yield from _leaves(Leaf(path, inner, (*at.titles, inner.title), lists, required, value), depth)
+        yield from _leaves(Leaf(path, inner, (*at.titles, inner.title), lists, required, value), depth, skip)
 
 
 def _first(tree: Tree, name: str) -> Tree:
@@ -124,24 +134,27 @@ def message_leaves(message: Message, described: Type) -> list[Leaf]:
     for segment in {segment.name: segment for segment in reversed(list(message))}.values():
         if segment.name in _CARRIERS:
             continue
-        lists = (1,) if names.count(segment.name) > 1 else ()
         for field in range(1, len(segment.fields())):
-            found += _components(segment, field, lists, described)
+            found += _components(segment, field, described)
     return sorted(found, key=lambda leaf: names.index(leaf.path[0]))
 
 
-def _components(segment: Segment, field: int, lists: tuple[int, ...], described: Type) -> Iterator[Leaf]:
+def _components(segment: Segment, field: int, described: Type) -> Iterator[Leaf]:
     repeats = segment.repetitions(field)
     for at in range(1, repeats + 1):
         label = f"{field}[{at}]" if repeats > 1 else str(field)
-        parts = [(label,), *((label, str(number)) for number in range(1, MAX_COMPONENTS + 1))]
-        valued = {part: segment.get(field, at, int(part[1]) if len(part) > 1 else 0) for part in parts}
-        whole = valued.pop((label,))
-        several = whole is not None and valued.get((label, "1")) != whole
-        for part, value in valued.items() if several else [((label,), whole)]:
+        parts = {number: segment.get(field, at, number) for number in range(1, MAX_COMPONENTS + 1)}
+        type_ = described.at((segment.name, str(field)))
+        plain = segment.get(field, at) == parts[1] and not (isinstance(type_, Type) and type_.sort == "structure")
+        for number, value in [(0, parts[1])] if plain else parts.items():
             if value:
-                steps = (segment.name, str(field), *part[1:])
-                found = [described.at(steps[: size + 1]) for size in range(len(steps))]
-                types = [one if isinstance(one, Type) else Type("text") for one in found]
-                titles = tuple(one.title for one in types)
-                yield Leaf((segment.name, *part), types[-1], titles, lists, value=value)
+                steps = (segment.name, str(field), *([str(number)] if number else []))
+                yield _valued_field(steps, (segment.name, label, *steps[2:]), value, described)
+
+
+def _valued_field(steps: tuple[str, ...], path: tuple[str, ...], value: str, described: Type) -> Leaf:
+    """Every segment is a list: whether it comes once or more is the message's business."""
+    found = [described.at(steps[: size + 1]) for size in range(len(steps))]
+    types = [one if isinstance(one, Type) else Type("text") for one in found]
+    last = replace(types[-1], sort="text") if types[-1].sort == "structure" else types[-1]
+    return Leaf(path, last, tuple(one.title for one in types), (1,), value=value)

@@ -16,6 +16,15 @@ _CLOSE = 0.1
 _BY_TITLE = 0.9
 _PART = 0.6
 _SHORTER = 0.95
+_OTHER_NAME = 0.96
+_LOOKS = (
+    (re.compile(r"[1-9]\d{16}[\dXx]"), frozenset({"document", "number"}), 0.9),
+    (re.compile(r"1[3-9]\d{9}"), frozenset({"phone"}), 0.9),
+    (re.compile(r"[\u4e00-\u9fff][A-Z][A-Z0-9]{5,6}"), frozenset({"plate"}), 0.9),
+    (re.compile(r"[\u4e00-\u9fff·]{2,4}"), frozenset({"name"}), 0.6),
+)
+"""What a sample's value alone says: an identity card, a mobile phone, a car's plate, perhaps a name."""
+_TIME = re.compile(r"\d[-/:年.]\d|^\d{8,14}([+-]\d{4})?$")
 _TIMES: tuple[Sort, ...] = ("date", "time", "moment", "ts")
 _NUMBERS: tuple[Sort, ...] = ("integer", "decimal")
 
@@ -52,7 +61,8 @@ def scorer(words: Words, context: str, *, sending: bool = False) -> Score:
     def score(ours: Leaf, theirs: Leaf) -> float:
         pairs = ((left, right) for left in names(ours, about) for right in names(theirs, frozenset()))
         best = max((words.alike(left, right) * min(a, b) for (left, a), (right, b) in pairs), default=0.0)
-        return best * _fits(ours, theirs)
+        same = ours.path[-1:] == theirs.path[-1:] or (ours.path[-1] if ours.path else "") == theirs.called
+        return best * _fits(ours, theirs) * (1.0 if same else _OTHER_NAME)
 
     return score
 
@@ -61,9 +71,13 @@ def _names(words: Words, leaf: Leaf, around: frozenset[str]) -> Iterable[tuple[N
     """By its name and by its title, in each of the title's languages."""
     parents = frozenset[str]().union(*map(words.read, (*leaf.path[:-1], *leaf.titles[:-1])))
     if leaf.path and leaf.path[0] != "exchange" and not re.fullmatch(r"[0-9]+(\[[0-9]+])?", leaf.path[-1]):
-        yield Name(words.read(leaf.path[-1]), parents | around), 1.0
+        yield Name(words.read(leaf.called or leaf.path[-1]), parents | around), 1.0
+    if isinstance(leaf.value, str):
+        yield from ((Name(said), trust) for look, said, trust in _LOOKS if look.fullmatch(leaf.value))
     for title in re.split(r"\s*/\s*", leaf.titles[-1]) if leaf.titles and leaf.titles[-1] else ():
         yield Name(words.read(title), parents | around), _BY_TITLE
+    if leaf.path[2:] == ("1",):  # the first component of an HL7 field is what the field is about
+        yield Name(words.read(leaf.titles[-2]), parents | around), _BY_TITLE
 
 
 def _with_shorter(names: Iterable[tuple[Name, float]]) -> Iterable[tuple[Name, float]]:
@@ -81,12 +95,16 @@ def _fits(ours: Leaf, theirs: Leaf) -> float:
         return 0.0
     if right == "truth" and left != "truth":
         return 0.5
+    if ours.type.words and theirs.path[-1:] == (
+        "text",
+    ):  # words of a list are coded, and said in other words beside it
+        return 0.8
     if right in _TIMES and left not in _TIMES:
         return 0.5
     if left in _TIMES and right in _NUMBERS:
         return 0.6
-    if left in _TIMES and isinstance(theirs.value, str) and theirs.value and not re.search(r"\d\d", theirs.value):
-        return 0.5
+    if left in _TIMES and isinstance(theirs.value, str) and theirs.value and not _TIME.search(theirs.value):
+        return 0.3
     return 1.0
 
 
@@ -118,12 +136,12 @@ def _once(found: list[Match], key: Callable[[Match], tuple[str, ...]]) -> list[M
     best: dict[tuple[str, ...], float] = {}
     for match in found:
         best[key(match)] = max(best.get(key(match), 0.0), match.score)
-    return [one for one in found if one.score >= _SURE or one.score == best[key(one)] or _is_part(one)]
+    return [one for one in found if one.score >= _SURE or one.score == best[key(one)] or _is_time(one)]
 
 
-def _is_part(match: Match) -> bool:
-    """Whether theirs is the date of our time, whose hour they have elsewhere."""
-    return match.ours.type.sort == "moment" and match.theirs.type.sort in ("date", "text") and match.score == _PART
+def _is_time(match: Match) -> bool:
+    """A time may be wanted twice: as a whole and in parts, of the order and of the service."""
+    return match.ours.type.sort == "moment" and match.theirs.type.sort in (*_TIMES, "text")
 
 
 def review(match: Match, note: str, others: str) -> str:

@@ -30,7 +30,10 @@ class Name:
 
 @dataclass(frozen=True)
 class Words:
-    """A glossary: concepts by the words for them, Pinyin initials and phrases as concepts."""
+    """A glossary: concepts by the words for them, Pinyin initials and phrases as concepts.
+
+    ``search`` has FHIR's search parameters with what they ask for.
+    """
 
     generic: frozenset[str]
     ignored: frozenset[str]
@@ -38,6 +41,7 @@ class Words:
     phrases: Mapping[str, tuple[str, ...]]
     pinyin: Mapping[str, tuple[str, ...]]
     chinese: tuple[str, ...]
+    search: Mapping[str, str]
     _read: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, text: str) -> frozenset[str]:
@@ -119,6 +123,7 @@ def load_words(*others: Path) -> Words:
         phrases={key: tuple(said.split()) for tree in trees for key, said in tree.get("phrases", {}).items()},
         pinyin={key.upper(): tuple(said.split()) for tree in trees for key, said in tree.get("pinyin", {}).items()},
         chinese=tuple(sorted((word for word in spoken if not word.isascii()), key=len, reverse=True)),
+        search={name: title for tree in trees for name, title in tree.get("search", {}).items()},
     )
 
 

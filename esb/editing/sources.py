@@ -13,9 +13,12 @@ from lxml import etree
 from esb.clock import SystemClock
 from esb.codecs import DecodeError, xml, yaml
 from esb.codecs.hl7v2 import Message
+from esb.codecs.hl7v2.tables import message_type
 from esb.config.routes import EndpointConfig
 from esb.contract import Operation
+from esb.editing.fhir import resource_leaves, resources_in_bundle
 from esb.editing.leaves import Leaf, leaves, message_leaves, type_of
+from esb.editing.names import Words, load_words
 from esb.endpoint import Endpoint, installed, load_endpoint
 from esb.errors import AdapterError, ConfigError, Finding
 from esb.model import Effect, Tree
@@ -25,8 +28,6 @@ from esb.types import Type
 
 Style = Literal["tree", "segments", "body", "search"]
 _BY_LOOK = (("MSH", "hl7v2"), ("<", "soap"), ("{", "rest"), ("[", "rest"))
-_NOWHERE = "http://127.0.0.1:9"
-_FHIR_DEPTH = 5
 _NAMELESS = ("req", "request", "root", "xml", "body", "data")
 
 
@@ -54,7 +55,7 @@ class Reader:
     adapters: str
     endpoint: Endpoint | None = None
     adapter: str = ""
-    _made: dict[str, Endpoint] = field(default_factory=dict)
+    words: Words = field(default_factory=load_words)
 
     def read(self, source: str, operation: Operation, answer: Path | None = None, action: str = "") -> Source:
         """The source that ``--from`` names; raises ``ConfigError`` when it cannot be read."""
@@ -75,28 +76,25 @@ class Reader:
         )
 
     def _fhir(self, names: str, operation: Operation, action: str) -> Source:
+        from esb.codecs.fhir_types import resource_type
+
         resources = tuple(names.split("+"))
+        types = {name: resource_type(name, "R4") for name in resources}
+        if unknown := [name for name, type_ in types.items() if not type_.fields]:
+            raise _fault(f"fhir:{names}", f"FHIR R4 has no resource '{unknown[0]}'")
+        answer = [leaf for name, type_ in types.items() for leaf in resources_in_bundle(type_, name)]
         reads = operation.effect is Effect.READ
         action = action or f"{'search' if reads else 'create'} {resources[0]}"
-        settings = {"base_url": _NOWHERE}
-        request = self._described("fhir", settings, action).request
-        answer = [
-            leaf
-            for name in resources
-            for leaf in _resource(self._described("fhir", settings, f"read {name}").answer, name)
-        ]
+        request = _parameters(self.words, resources[0]) if reads else resource_leaves(types[resources[0]])
         style: Style = "search" if reads else "tree"
-        return Source(
-            f"fhir:{names}", "fhir", style, action, leaves(request, depth=_FHIR_DEPTH), answer, resources=resources
-        )
+        return Source(f"fhir:{names}", "fhir", style, action, request, answer, resources=resources)
 
     def _sample(self, file: Path, action: str) -> Source:
         tree, text, adapter = self._decoded(file)
         adapter = self.adapter or adapter
         if isinstance(tree, Message):
             kind = "^".join(filter(None, (tree.get("MSH", 0, 9, 1, part) for part in (1, 2, 3))))
-            described = self._hl7(tree, kind)
-            return Source(file.name, "hl7v2", "segments", action or kind, message_leaves(tree, described.request), ())
+            return Source(file.name, "hl7v2", "segments", action or kind, self._messages(tree), ())
         style: Style = "body" if adapter == "rest" else "tree"
         doubt = "" if action else "what is the action?"
         action = action or (f"POST /{file.stem}" if style == "body" else _root(text) or file.stem)
@@ -111,25 +109,15 @@ class Reader:
         return Source(**{name: getattr(source, name) for name in source.__slots__} | values)
 
     def _messages(self, message: Message) -> list[Leaf]:
-        kind = "^".join(filter(None, (message.get("MSH", 0, 9, 1, part) for part in (1, 2, 3))))
-        return message_leaves(message, self._hl7(message, kind).answer)
-
-    def _hl7(self, message: Message, kind: str) -> Description:
-        """The tables' words for a message's own fields, whichever way it goes."""
-        version = message.get("MSH", 0, 12, 1, 1) or "2.5.1"
-        found = self._described("hl7v2", {"host": "127.0.0.1", "port": 9, "version": version}, kind)
-        return Description(found.request, found.request)
+        return message_leaves(message, _hl7(message))
 
     def _described(self, adapter: str, settings: Mapping[str, Any], action: str) -> Description:
         if self.endpoint is not None and self.adapter == adapter:
             return self.endpoint.describe(action)
-        if adapter not in self._made:
-            config = EndpointConfig(adapter=adapter, dialect="draft", settings=dict(settings))
-            clock, nothing = SystemClock(), yaml.load("{}", "settings")
-            self._made[adapter] = load_endpoint(
-                "draft", config, nothing, clock=clock, metrics=Metrics(), adapters=self.adapters
-            )
-        return self._made[adapter].describe(action)
+        config = EndpointConfig(adapter=adapter, dialect="draft", settings=dict(settings))
+        clock, nothing = SystemClock(), yaml.load("{}", "settings")
+        made = load_endpoint("draft", config, nothing, clock=clock, metrics=Metrics(), adapters=self.adapters)
+        return made.describe(action)
 
     def _decoded(self, file: Path) -> tuple[Tree, str, str]:
         """A sample's tree, its text and the adapter that reads its like."""
@@ -148,14 +136,16 @@ class Reader:
             raise _fault(str(file), str(error)) from None
 
 
-def _resource(type_: Type, name: str) -> list[Leaf]:
-    """The leaves of one resource of a Bundle, each in the list of such resources."""
-    found = leaves(type_, depth=_FHIR_DEPTH)
-    return [
-        Leaf((name, *leaf.path), leaf.type, ("", *leaf.titles), (1, *(size + 1 for size in leaf.lists)), leaf.required)
-        for leaf in found
-        if not {"extension", "modifierExtension", "contained", "meta"} & set(leaf.path)
-    ]
+def _hl7(message: Message) -> Type:
+    """What the tables say of such a message; of one that they do not have, of its segments."""
+    kind = [message.get("MSH", 0, 9, 1, part) or "" for part in (1, 2, 3)]
+    return message_type(kind[2] or "_".join(filter(None, kind[:2])), message.get("MSH", 0, 12, 1, 1) or "2.5.1")
+
+
+def _parameters(words: Words, resource: str) -> list[Leaf]:
+    """The search parameters that most resources have."""
+    found = ((name, Type("text", title=title.format(resource=resource))) for name, title in words.search.items())
+    return [Leaf((name,), type_, (type_.title,)) for name, type_ in found]
 
 
 def _valued(known: Sequence[Leaf], tree: Tree) -> list[Leaf]:
