@@ -50,7 +50,7 @@ def decoded(answer: Any) -> Any:
 
 def _rooted(document: yaml.Document, index: int, case: dict[str, Any]) -> yaml.Document:
     """The part of a document that is one case's mapping."""
-    value = {key: case[key] for key in ("action", "request", "response") if key in case}
+    value = {key: case[key] for key in ("action", "request", "response", "prune") if key in case}
     value = {"action": "Find", "response": {"done": {}}, **value}
     marks = {path[1:]: mark for path, mark in document.marks.items() if path[:1] == (index,)}
     keys = {path[1:]: mark for path, mark in document.keys.items() if path[:1] == (index,)}
