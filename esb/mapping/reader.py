@@ -85,8 +85,7 @@ class Reader:
         """A shape that is never left out, not even when it is empty."""
         if isinstance(value, dict) and "$when" in value and "$each" not in value:
             self.find((*path, "$when"), "'$when' cannot leave out the whole", at_key=True)
-        shape = self.shape(value, path, target, scope)
-        return replace(shape, prune=False) if isinstance(shape, Structure | Items | Loop) else shape
+        return _unpruned(self.shape(value, path, target, scope))
 
     def shape(self, value: Any, path: PathTuple, target: str, scope: Scope) -> Shape:
         """Any node of the file: a structure, a list, an expression or a constant."""
@@ -279,6 +278,12 @@ class Reader:
     def _place(self, path: PathTuple, text: str, offset: int) -> Mark:
         mark = self.document.mark(path)
         return within(self.lines[mark.line - 1], mark, text, offset)
+
+
+def _unpruned(shape: Shape) -> Shape:
+    if isinstance(shape, With):
+        return replace(shape, body=_unpruned(shape.body))
+    return replace(shape, prune=False) if isinstance(shape, Structure | Items | Loop) else shape
 
 
 def _step(step: Step) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_parts_are_used_or_refused(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_chain_of_parts_has_an_end(backwards: bool) -> None:
     names = [f"p{at:03}" for at in range(MAX_DEPTH * 20)]
-    links = [f"{name}: {{takes: [x], gives: {{$use: h.{after}, x: $x}}}}" for name, after in zip(names, names[1:])]
+    links = [f"{name}: {{takes: [x], gives: {{$use: h.{after}, x: $x}}}}" for name, after in pairwise(names)]
     links.append(f"{names[-1]}: {{takes: [x], gives: $x}}")
     text = "\n".join(reversed(links) if backwards else links)
     with pytest.raises(ConfigError, match=f"parts use parts more than {MAX_DEPTH} deep"):
@@ -66,5 +67,5 @@ def test_a_bus_reads_the_libraries_that_its_mappings_need(tmp_path: Path) -> Non
     user = tmp_path / "m.yaml"
     user.write_text('{"$use": "a.x"}')
     assert set(load_used_parts(folder, CODES, [user, tmp_path / "none.yaml"])) == {"a.x", "b.y"}
-    with pytest.raises(ConfigError, match="broken.yaml"):
+    with pytest.raises(ConfigError, match=r"broken.yaml"):
         load_parts(folder, CODES)

@@ -86,7 +86,8 @@ def test_an_example_that_fails_says_where() -> None:
         ("from: xml", ["adt.yaml:1:1: 'gives' is missing", "adt.yaml:1:1: 'to' is missing"]),
         ("- 1", ["adt.yaml:1:1: a mapping needs 'from' and 'to' and 'gives'"]),
         (
-            "from: xml\nto: json\ngives: {}\nexamples: [{name: a, message: 1}, {name: b, message: 1, gives: 2, site: 3}]",
+            "from: xml\nto: json\ngives: {}\n"
+            "examples: [{name: a, message: 1}, {name: b, message: 1, gives: 2, site: 3}]",
             [
                 "adt.yaml:4:12: an example needs 'name', 'message' and 'gives'",
                 "adt.yaml:4:35: 'exchange' and 'site' must be structures",
