@@ -4,6 +4,9 @@ An element without attributes and children is its text (``None`` where ``xsi:nil
 children by local name in document order, with attributes as ``@name`` and text as ``#text``; a repeated child is a
 list. Namespaces, comments, processing instructions and ``xsi:`` attributes leave no trace. Writing takes the same
 shape; there ``#cdata`` is text in a CDATA section, ``@xmlns`` declares a namespace and ``None`` is left out.
+
+Where ``namespaces`` lists some (prefix -> namespace), what belongs to them is ``prefix:name`` and ``@prefix:name``, by
+these prefixes whatever the document calls them; writing declares them at the root. Listed itself, ``xsi:`` is kept.
 """
 
 from __future__ import annotations
@@ -16,17 +19,23 @@ from typing import Any, Final, TypeAlias, overload
 from lxml import etree
 
 from esb.codecs import DecodeError, EncodeError, charset
+from esb.codecs.xmlnames import XSI, Names, check_namespaces, local, names_of
 from esb.codecs.xmltext import cdata_section, check_name, escape, escape_attribute, scalar
 from esb.model import Tree
+
+__all__ = [
+    "MAX_ATTRIBUTES", "MAX_DEPTH", "XSI", "Element", "Names", "Shape", "check_namespaces", "decode", "decode_element",
+    "encode", "local", "parse", "refuse_doctype",
+]  # fmt: skip
 
 Element: TypeAlias = Any
 """An lxml element."""
 
-XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 MAX_DEPTH: Final = 255
 MAX_ATTRIBUTES: Final = 256
 
-_NIL = f"{{{XSI}}}nil"
+_XSI = f"{{{XSI}}}"
+_NIL = f"{_XSI}nil"
 _PARSER = etree.XMLParser(
     resolve_entities=False,
     no_network=True,
@@ -61,20 +70,6 @@ class Shape(dict[str, tuple[bool, "Shape | None"]]):
         return all(entry == (False, None) for entry in self.values())
 
 
-class _LocalNames(dict[str, str]):
-    """``{urn:x}Name`` -> ``Name``, remembered, since cutting the same names again is a tenth of a large answer's
-    cost."""
-
-    def __missing__(self, tag: str) -> str:
-        name = tag[tag.rfind("}") + 1 :]
-        if len(self) < 10_000:
-            self[tag] = name
-        return name
-
-
-local: Final = _LocalNames()
-
-
 def decode(
     data: bytes | str,
     *,
@@ -82,10 +77,11 @@ def decode(
     shape: Shape | None = None,
     max_depth: int = MAX_DEPTH,
     drop_controls: bool = False,
+    namespaces: Mapping[str, str] | None = None,
 ) -> Tree:
     """The tree of the root element's content; the root's name is not in it. Arguments as for ``parse``."""
     root = parse(data, charset=charset, max_depth=max_depth, drop_controls=drop_controls)
-    return decode_element(root, shape)
+    return decode_element(root, shape, names_of(namespaces))
 
 
 def parse(
@@ -111,23 +107,23 @@ def parse(
     return root
 
 
-def decode_element(element: Element, shape: Shape | None = None) -> Tree:
+def decode_element(element: Element, shape: Shape | None = None, names: Names = local) -> Tree:
     """The tree of a parsed element; where ``shape`` says list, one occurrence is a list too. Raises ``DecodeError``."""
     if not len(element):
-        return _leaf(element)
-    if shape and shape.flat and (row := _row(element, shape)):
+        return _leaf(element, names)
+    if shape and shape.flat and (row := _row(element, shape, names)):
         return row
-    tree: dict[str, Tree] = _attributes(element) if element.keys() else {}
+    tree: dict[str, Tree] = _attributes(element, names) if element.keys() else {}
     known = shape.get if shape else _nothing
     for child in element:
-        name = local[child.tag]
+        name = names[child.tag]
         value = child.text
         entry = known(name)
         if entry is None:
             if value is None or len(child) or child.keys():
-                value = decode_element(child)
+                value = decode_element(child, None, names)
         elif entry[1] is not None or value is None:
-            value = decode_element(child, entry[1])
+            value = decode_element(child, entry[1], names)
         if name in tree:
             if type(tree[name]) is not list:
                 tree[name] = [tree[name]]
@@ -139,9 +135,9 @@ def decode_element(element: Element, shape: Shape | None = None) -> Tree:
     return tree
 
 
-def _row(element: Element, shape: Shape) -> dict[str, Tree] | None:
+def _row(element: Element, shape: Shape, names: Names) -> dict[str, Tree] | None:
     """A flat element the quick way; ``None`` if it holds anything that needs a closer look."""
-    row = {local[child.tag]: child.text for child in element}
+    row = {names[child.tag]: child.text for child in element}
     plain = len(row) == len(element) and None not in row.values() and row.keys() <= shape.keys()
     return row if plain and not element.keys() else None
 
@@ -158,11 +154,23 @@ def _beside(element: Element) -> str:
 
 @overload
 def encode(
-    tree: Tree, root: str | None = None, *, cdata: bool = False, declaration: bool | str = False, charset: None = None
+    tree: Tree,
+    root: str | None = None,
+    *,
+    cdata: bool = False,
+    declaration: bool | str = False,
+    charset: None = None,
+    namespaces: Mapping[str, str] | None = None,
 ) -> str: ...
 @overload
 def encode(
-    tree: Tree, root: str | None = None, *, cdata: bool = False, declaration: bool | str = False, charset: str
+    tree: Tree,
+    root: str | None = None,
+    *,
+    cdata: bool = False,
+    declaration: bool | str = False,
+    charset: str,
+    namespaces: Mapping[str, str] | None = None,
 ) -> bytes: ...
 def encode(
     tree: Tree,
@@ -171,6 +179,7 @@ def encode(
     cdata: bool = False,
     declaration: bool | str = False,
     charset: str | None = None,
+    namespaces: Mapping[str, str] | None = None,
 ) -> str | bytes:
     """The document: text, or bytes where a ``charset`` is given. Without ``root`` the tree has exactly one key.
 
@@ -179,9 +188,14 @@ def encode(
     path.
     """
     root, tree = (root, tree) if root is not None else _single(tree)
+    if namespaces:
+        tree = _declaring(tree, namespaces)
     codec = _writer(charset) if charset else None
     out = [_declaration(declaration, charset)] if declaration else []
-    _Writer(out, cdata, codec).element(root, tree, "$")
+    try:
+        _Writer(out, cdata, codec).element(root, tree, "$")
+    except RecursionError:
+        raise EncodeError("is nested too deeply", "$") from None
     text = "".join(out)
     if codec is None:
         return text
@@ -259,6 +273,12 @@ def _single(tree: Tree) -> tuple[str, Tree]:
     return root, content
 
 
+def _declaring(tree: Tree, namespaces: Mapping[str, str]) -> Tree:
+    """The root with its namespaces declared, but for what it declares itself."""
+    declared: dict[str, Tree] = {f"@xmlns:{name}": uri for name, uri in check_namespaces(dict(namespaces)).items()}
+    return declared | (dict(tree) if isinstance(tree, Mapping) else {"#text": tree})
+
+
 def _writer(name: str) -> str:
     try:
         return {"utf-16": "utf-16-le"}.get(found := charset.writer(name), found)
@@ -271,13 +291,13 @@ def _declaration(declaration: bool | str, charset: str | None) -> str:
     return f'<?xml version="1.0" encoding="{name}"?>'
 
 
-def _leaf(element: Element) -> Tree:
+def _leaf(element: Element, names: Names) -> Tree:
     keys = element.keys()
     if not keys:
         return element.text or ""
     if element.get(_NIL, "").strip() in ("true", "1"):
         return None
-    tree = _attributes(element)
+    tree = _attributes(element, names)
     if not tree:
         return element.text or ""
     if element.text:
@@ -285,10 +305,12 @@ def _leaf(element: Element) -> Tree:
     return tree
 
 
-def _attributes(element: Element) -> dict[str, Tree]:
+def _attributes(element: Element, names: Names) -> dict[str, Tree]:
     if len(element.keys()) > MAX_ATTRIBUTES:  # before items(), whose cost grows with the square
         raise DecodeError(f"an element has more than {MAX_ATTRIBUTES} attributes")
-    return {f"@{local[name]}": value for name, value in element.items() if not name.startswith(f"{{{XSI}}}")}
+    if names.keeps_xsi:
+        return {f"@{names[name]}": value for name, value in element.items()}
+    return {f"@{names[name]}": value for name, value in element.items() if not name.startswith(_XSI)}
 
 
 def _is_utf8(data: bytes, transport: str | None) -> bool:

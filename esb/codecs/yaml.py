@@ -25,7 +25,8 @@ PathTuple: TypeAlias = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?")
-_STRANGE_BREAK = re.compile("[\x85\u2028\u2029]|\r(?!\n)")
+_UNREADABLE = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")
+"""What YAML does not allow, and what ends a line in YAML and in no editor."""
 _NUMERIC = frozenset("-+.0123456789")
 _MAX_DEPTH = 64
 _MAX_DIGITS = 40
@@ -117,10 +118,8 @@ class _Builder:
         self.findings: list[Finding] = []
 
     def document(self, text: str) -> Document:
-        if strange := _STRANGE_BREAK.search(text):
-            message = f"U+{ord(strange[0]):04X} ends a line in YAML and in no editor"
-            hint = "end lines with LF, or write the character as an escape in double quotes"
-            raise ConfigError([self._at(text, strange.start(), message, hint)])
+        if wrong := _UNREADABLE.search(text):
+            raise ConfigError([self._at(text, wrong.start(), *_unreadable(wrong[0]))])
         try:
             value = self._document(_LOADER(text))
         except yaml.MarkedYAMLError as error:
@@ -128,11 +127,6 @@ class _Builder:
             if mark.line > text.count("\n"):
                 raise ConfigError([self._at(text, len(text), _sentence(error))]) from None
             raise ConfigError([Finding(self.file, mark.line + 1, mark.column + 1, _sentence(error))]) from None
-        except yaml.reader.ReaderError as error:
-            at = error.position if isinstance(error.position, int) else 0
-            raise ConfigError([self._at(text, at, f"is not valid YAML: {error.reason}")]) from None
-        except UnicodeEncodeError as error:
-            raise ConfigError([self._at(text, error.start, "is not text: half of a surrogate pair")]) from None
         if self.findings:
             raise ConfigError(self.findings)
         return Document(self.file, value, self.marks, self.keys)
@@ -209,6 +203,13 @@ class _Builder:
 
     def _find(self, event: Any, message: str, hint: str = "") -> None:
         self.findings.append(Finding(self.file, *_mark(event), message, hint))
+
+
+def _unreadable(char: str) -> tuple[str, str]:
+    hint = "write it as an escape in double quotes"
+    if char in "\r\x85\u2028\u2029":
+        return f"U+{ord(char):04X} ends a line in YAML and in no editor", f"end lines with LF, or {hint}"
+    return f"is not valid YAML: U+{ord(char):04X} is not allowed", hint
 
 
 def _opens(event: Any) -> int:

@@ -80,10 +80,10 @@ def test_duplicate_keys_are_all_reported_with_the_first_line() -> None:
         ("a: &a x\n*a : 1", "a key must be a plain word"),
         ("a: *b", "aliases"),
         ("!x a: 1", "tag '!x' is not allowed"),
-        ("a: 1\nb: \ud800", "x.yaml:2:4: is not text"),
+        ("a: 1\nb: \ud800", "x.yaml:2:4: is not valid YAML: U+D800"),
         ("a: 1\nb: 'x\u2028y'", "x.yaml:2:6: U+2028 ends a line in YAML and in no editor"),
         ("a: 1\rb: 2", "x.yaml:1:5: U+000D"),
-        ("a: 1\nb: \x07", "x.yaml:2:4: is not valid YAML"),
+        ("a: 1\nb: \x07", "x.yaml:2:4: is not valid YAML: U+0007"),
         ("a: \x00", "x.yaml"),
     ],
 )
