@@ -8,10 +8,10 @@ as an XML document of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from xml.sax.saxutils import unescape
 
-from pydantic import SecretStr, model_validator
+from pydantic import AfterValidator, SecretStr, model_validator
 
 from esb.codecs import DecodeError, EncodeError, xml
 from esb.spi import AdapterSettings, Call, Malformed, Refused, Tree
@@ -29,7 +29,8 @@ class Settings(AdapterSettings):
     section, ``document_in_cdata`` the whole document, which is escaped otherwise. ``declaration`` writes ``<?xml
     ...?>``, with the encoding that it names. ``result`` is the part of the answer with the text: by default
     ``return``, or the only text there is. ``start`` cuts what stands before the document in an answer, as in
-    ``<Response``.
+    ``<Response``. ``namespaces`` (prefix -> namespace) are kept apart in the trees of both documents, as ``h:Order``;
+    an example's answer is then written as a tree.
     """
 
     parameter: str | None = None
@@ -43,6 +44,7 @@ class Settings(AdapterSettings):
     result: str | None = None
     start: str | None = None
     time_format: str = "%Y-%m-%d %H:%M:%S"
+    namespaces: Annotated[dict[str, str], AfterValidator(xml.check_namespaces)] = {}
 
     @model_validator(mode="after")
     def _one_way_to_name_parameters(self) -> Settings:
@@ -89,7 +91,7 @@ class XmlString:
         if self._settings.start is not None:
             text = text[max(0, text.find(self._settings.start)) :]
         try:
-            return xml.decode(text.strip(), drop_controls=True)
+            return xml.decode(text.strip(), drop_controls=True, namespaces=self._settings.namespaces)
         except DecodeError as error:
             reason = error.reason if text.strip() else "is empty"
             raise Malformed(f"the document in the answer {reason}", raw=found.encode("utf-8", "replace")) from None
@@ -99,7 +101,13 @@ class XmlString:
             return payload
         settings = self._settings
         try:
-            return xml.encode(payload, settings.root, cdata=settings.cdata, declaration=settings.declaration)
+            return xml.encode(
+                payload,
+                settings.root,
+                cdata=settings.cdata,
+                declaration=settings.declaration,
+                namespaces=settings.namespaces,
+            )
         except EncodeError as error:
             raise Refused(f"the request cannot be written: {error}", code="invalid") from None
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import quote
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, SecretStr, field_validator, model_validator
 
 from adapters.rest.signers import AnySigner, Draft, known_charset
 from esb.clock import Ids
@@ -70,7 +70,8 @@ class Settings(HttpSettings):
 
     ``errors``: a status outside ``ok_status`` raises, or with ``answer`` a decodable body is the answer, with the
     status as ``@status`` if it is a dict. By ``unavailable_status`` the system says that it did nothing, as by a 503
-    with ``Retry-After``; a bare 503 or 408 may be a gateway's word about a request that went through.
+    with ``Retry-After``; a bare 503 or 408 may be a gateway's word about a request that went through. ``namespaces``
+    (prefix -> namespace) are kept apart in trees of XML, as ``h:Order``; an example's answer is then written as a tree.
     ``key_header`` carries the idempotency key. ``probe`` is a harmless path to GET; without it the base address.
     """
 
@@ -87,6 +88,7 @@ class Settings(HttpSettings):
     unavailable_status: frozenset[int] = frozenset({425, 429})
     errors: Literal["raise", "answer"] = "raise"
     probe: str | None = None
+    namespaces: Annotated[dict[str, str], AfterValidator(xml.check_namespaces)] = {}
 
     @field_validator("charset")
     @classmethod
@@ -259,7 +261,7 @@ class Rest:
         if kind == "form":
             return form.encode(body, charset=charset)
         if kind == "xml":
-            return xml.encode(body, declaration=True, charset=charset)
+            return xml.encode(body, declaration=True, charset=charset, namespaces=self._settings.namespaces)
         return _text(body).encode(charset)
 
     def _content_type(self) -> str:
@@ -318,7 +320,8 @@ class Rest:
         if kind == "form":
             return form.decode(body, charset=charset)
         if kind == "xml":
-            return xml.decode(body, charset=None if charset == "utf-8" else charset)
+            said = None if charset == "utf-8" else charset
+            return xml.decode(body, charset=said, namespaces=self._settings.namespaces)
         return _text_of(body, charset)
 
 

@@ -85,6 +85,15 @@ def test_a_header_document_holds_constants_and_what_the_call_brings() -> None:
     )
 
 
+def test_namespaces_that_matter_are_kept_apart_in_both_documents() -> None:
+    it = string(parameter="x", namespaces={"h": "urn:hl7-org:v3"})
+    assert it.wrap("Op", {"h:Q": {"h:id": "1", "id": "2"}}, make_call())[1] == {
+        "x": '<h:Q xmlns:h="urn:hl7-org:v3"><h:id>1</h:id><id>2</id></h:Q>'
+    }
+    answer = '<R xmlns="urn:hl7-org:v3"><id>1</id><o xmlns="">2</o></R>'
+    assert it.unwrap("Op", {"return": answer}, make_call()) == {"h:id": "1", "o": "2"}
+
+
 def test_a_text_goes_as_it_is() -> None:
     assert string(parameter="x").wrap("Op", "MSH|^~\\&|", make_call()) == ("Op", {"x": "MSH|^~\\&|"})
 
@@ -103,6 +112,8 @@ def test_what_cannot_be_written_is_not_sent(payload: Tree) -> None:
         {"parameter": "a", "parameters": {"b": "payload"}},
         {"parameters": {"a": "constant"}},
         {"parameter": "a", "other": 1},
+        {"parameter": "a", "namespaces": {"xml": "urn:x"}},
+        {"parameter": "a", "namespaces": {"a": "urn:x", "b": "urn:x"}},
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(settings: dict[str, Any]) -> None:

@@ -155,6 +155,15 @@ async def test_xml_goes_both_ways() -> None:
         assert "Content-Type: application/xml" in server.head
 
 
+async def test_namespaces_that_matter_are_kept_apart_in_xml() -> None:
+    answer = b'<R xmlns:p="urn:hl7-org:v3"><p:id>1</p:id><id>2</id></R>'
+    listed = {"h": "urn:hl7-org:v3"}
+    async with against(http(answer), body="xml", answer="xml", namespaces=listed) as (adapter, server):
+        tree = await adapter.call("POST /x", {"body": {"h:Q": {"h:id": "1"}}}, make_call())
+        assert tree == {"h:id": "1", "id": "2"}
+        assert b'<h:Q xmlns:h="urn:hl7-org:v3"><h:id>1</h:id></h:Q>' in server.body
+
+
 async def test_xml_in_gbk_is_read_and_written() -> None:
     answer = "<?xml version='1.0' encoding='GBK'?><R><Name>李四</Name></R>".encode("gbk")
     async with against(http(answer), body="xml", answer="xml", charset="gbk") as (adapter, server):

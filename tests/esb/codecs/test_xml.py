@@ -12,6 +12,7 @@ from lxml import etree
 
 from esb.codecs import DecodeError, EncodeError, xml
 from esb.codecs.xml import Shape, decode, encode
+from esb.model import Tree
 
 ATTACKS = Path(__file__).parents[4] / "shared" / "corpus" / "xml-attacks"
 
@@ -275,3 +276,73 @@ def _timed(root: xml.Element, shape: Shape) -> float:
     started = time.perf_counter()
     xml.decode_element(root, shape)
     return time.perf_counter() - started
+
+
+# namespaces that are kept apart
+
+H = {"h": "urn:hl7-org:v3"}
+MIXED = (
+    '<o:Order xmlns:o="urn:other" xmlns="urn:hl7-org:v3" xmlns:p="urn:hl7-org:v3" '
+    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
+    '<id o:kind="1" p:root="2" root="3"/><o:id>4</o:id><p:id>5</p:id><p:value xsi:type="p:PQ" unit="g"/></o:Order>'
+)
+
+
+def test_elements_and_attributes_of_listed_namespaces_have_our_prefix() -> None:
+    assert decode(MIXED, namespaces=H) == {
+        "h:id": [{"@kind": "1", "@h:root": "2", "@root": "3"}, "5"],
+        "id": "4",
+        "h:value": {"@unit": "g"},
+    }
+    assert decode(MIXED, namespaces={"a": "urn:other"}).keys() == {"id", "a:id", "value"}
+
+
+def test_without_a_list_everything_is_as_before() -> None:
+    assert decode(MIXED, namespaces={}) == decode(MIXED)
+    assert decode(MIXED, namespaces={"x": "urn:none"}) == decode(MIXED)
+
+
+def test_instance_types_are_kept_where_their_namespace_is_listed() -> None:
+    tree = decode(MIXED, namespaces=H | {"xsi": xml.XSI})
+    assert tree["h:value"] == {"@xsi:type": "p:PQ", "@unit": "g"}
+    nil = '<r xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><a xsi:nil="true"/></r>'
+    assert decode(nil, namespaces={"xsi": xml.XSI}) == {"a": None}
+
+
+def test_a_tree_with_prefixes_is_written_with_their_declarations_at_the_root() -> None:
+    tree = {"h:Order": {"@h:kind": "x", "h:id": ["1", "2"], "id": "3"}}
+    text = encode(tree, namespaces=H)
+    assert text == ('<h:Order xmlns:h="urn:hl7-org:v3" h:kind="x"><h:id>1</h:id><h:id>2</h:id><id>3</id></h:Order>')
+    assert decode(text, namespaces=H) == tree["h:Order"]
+    assert encode("t", "h:r", namespaces=H) == '<h:r xmlns:h="urn:hl7-org:v3">t</h:r>'
+    assert encode(None, "r", namespaces=H) == '<r xmlns:h="urn:hl7-org:v3"></r>'
+    assert encode({"@xmlns:h": "urn:own"}, "h:r", namespaces=H) == '<h:r xmlns:h="urn:own"></h:r>'
+
+
+_KEYS = st.sampled_from(["h:a", "a", "b"])
+_TREES = st.recursive(st.text("ab", min_size=1), lambda inner: st.dictionaries(_KEYS, inner, min_size=1))
+
+
+@given(_TREES)
+def test_what_is_written_with_prefixes_is_read_with_them(tree: Tree) -> None:
+    assert decode(encode({"h:r": tree}, namespaces=H), namespaces=H) == tree
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "reason"),
+    [
+        ({"": "urn:x"}, "is not an XML name"),
+        ({"a:b": "urn:x"}, "is not a prefix"),
+        ({"1": "urn:x"}, "is not an XML name"),
+        ({"xmlns": "urn:x"}, "is not a prefix"),
+        ({"a": ""}, "has a name"),
+        ({"a": "urn:x", "b": "urn:x"}, "two prefixes"),
+    ],
+)
+def test_a_prefix_that_cannot_be_is_refused(namespaces: dict[str, str], reason: str) -> None:
+    with pytest.raises(EncodeError, match=reason):
+        xml.check_namespaces(namespaces)
+    with pytest.raises(EncodeError, match=reason):
+        decode("<a/>", namespaces=namespaces)
+    with pytest.raises(EncodeError, match=reason):
+        encode("", "a", namespaces=namespaces)
