@@ -220,9 +220,10 @@ class Program:
             self._parts[use.part.name] = f"part{len(self._parts)}"
             self._pending.append(use.part)
         arguments, checks = [], []
+        misses = any(map(_may_miss, use.arguments))
         for argument in use.arguments:
             value = self._shape(argument)
-            if _may_miss(argument):
+            if misses:  # the others too: an error in one comes before a miss of the next
                 name = self._temporary()
                 checks.append(f"({name} := {value}) is None")
                 value = name

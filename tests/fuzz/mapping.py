@@ -1,9 +1,9 @@
 """Coverage-guided fuzzing of the mapping language: ``python -m tests.fuzz.mapping TARGET [--seconds N]``.
 
 Needs atheris (``pip install -e .[fuzz]``). Each target runs an oracle of ``tests.fuzz.oracles`` on inputs that
-libFuzzer grows by the branches they reach: ``expression`` and ``file`` on raw text, ``compiled``, ``texts`` and ``trees`` on what
-Hypothesis makes of the bytes. A finding is printed and its input kept in ``--found``, once for each place that raised;
-the run goes on. What is found becomes an example of ``tests/esb/mapping/test_fuzz.py``.
+libFuzzer grows by the branches they reach: ``expression`` and ``file`` on raw text, ``compiled``, ``texts`` and
+``trees`` on what Hypothesis makes of the bytes. A finding is printed and its input kept in ``--found``, once for each
+place that raised; the run goes on. What is found becomes an example of ``tests/esb/mapping/test_fuzz.py``.
 """
 
 from __future__ import annotations

@@ -27,6 +27,10 @@ def fuzzed(count: int) -> Callable[[T], T]:
     )
 
 
+def translation(gives: str) -> str:
+    return f'{{"from": "hl7v2", "to": "fhir", "gives": {{"v": {gives}}}}}'
+
+
 @fuzzed(400)
 @given(st.text(max_size=60) | strategies.TOKENS | strategies.EXPRESSIONS)
 def test_an_expression_is_a_tree_or_a_mistake_in_its_place(text: str) -> None:
@@ -44,6 +48,7 @@ def test_a_file_is_compiled_or_its_findings_stand_in_it(text: str) -> None:
 
 @fuzzed(400)
 @given(strategies.SOUND | strategies.WRITTEN, strategies.DATA, strategies.DATA)
+@example(translation('{"$use": "t.named", "p": "$($a | after(\'/\'))", "q": "$b?"}'), {"a": 1}, None)
 def test_what_is_compiled_means_what_the_reference_means(text: str, request: Any, answer: Any) -> None:
     found = oracles.file(text)
     if found is not None:
