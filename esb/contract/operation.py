@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from esb.contract.check import Check, FieldError, whole, whole_numbers
-from esb.contract.schema import Path, Schema, has_path, nearest_name, phi_paths
+from esb.contract.schema import Path, Schema, has_path, phi_paths
 from esb.contract.types import type_of
 from esb.model import Effect, Tree
 from esb.types import Type
@@ -112,15 +112,3 @@ class Operation:
     def has_request_path(self, path: Path) -> bool:
         """Whether a request can have ``path``: ``["slot", "start"]``; a number or ``"*"`` steps into a list."""
         return has_path(self.request_schema, path)
-
-    def has_answer_path(self, path: Path) -> bool:
-        """Whether an answer can have ``path``."""
-        return has_path(self.answer_schema, path)
-
-    def nearest_request_path(self, path: Path) -> str:
-        """``did you mean 'start'?`` for the first step that a request does not have; "" without one."""
-        return nearest_name(self.request_schema, path)
-
-    def nearest_answer_path(self, path: Path) -> str:
-        """The same for an answer."""
-        return nearest_name(self.answer_schema, path)
