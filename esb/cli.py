@@ -112,20 +112,38 @@ def test(operations: tuple[str, ...], routes: Path | None, as_json: bool) -> Non
 
 
 @main.command()
-@click.argument("operation")
+@click.argument("what", metavar="OPERATION|FILE")
+@click.option("--field", help="Only this field: PatientID, PID-3.1, items[].fee, or a field of the request.")
+@click.option("--by", help="FILE's mapping: an operation, or a file of mappings/.")
+@click.option("--side", type=click.Choice(("request", "answer")), help="What FILE is, if its form leaves a doubt.")
+@click.option("--request", type=click.File("rb"), help="The canonical request that the answer in FILE is for (JSON).")
+@click.option("--unmask", is_flag=True, help="Show patient data.")
 @_routes
 @_as_json
-def explain(operation: str, routes: Path | None, as_json: bool) -> None:
-    """Show what happens to OPERATION: contract, route with defaults applied, endpoint, limits, mapping, outcomes."""
-    from esb.explain import as_text, explanation
+def explain(what: str, request: Any, routes: Path | None, as_json: bool, **options: Any) -> None:
+    """Show what happens to OPERATION, or what its mapping makes of the message in FILE, field by field.
+
+    OPERATION: contract, route with defaults applied, endpoint, limits, mapping, outcomes; with --field where the field
+    comes from, what it passes through and what uses it. FILE: a canonical request, a system's answer, a message that is
+    translated, or an exchange as {operation, request, answer}. Exit status 1 when the mapping fails on it.
+    """
+    from esb.explain import Asked, CannotExplainError, UnknownFieldError
+    from esb.explain import explain as answer
 
     plan = _plan(routes)
-    _known(operation, plan)
-    facts = explanation(plan, operation)
+    if what in plan.mappings or not Path(what).is_file():
+        _known(what, plan)
+    given = None if request is None else _decode_or_exit("json", request)
+    try:
+        found = answer(_settings(routes), plan, Asked(what, request=given, **options))
+    except (CannotExplainError, UnknownFieldError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
     if as_json:
-        _print_json(facts)
+        _print_json(found.tree)
     else:
-        click.echo(as_text(facts))
+        click.echo(found.text)
+    sys.exit(1 if found.failed else 0)
 
 
 @main.command("try")
@@ -303,11 +321,7 @@ def _print_json(tree: Any, pretty: bool = True) -> None:
 @click.option("--refer", is_flag=True, help="Also name its schema in the first line of every file that has one.")
 @_routes
 def schema(into: Path, check: bool, refer: bool, routes: Path | None) -> None:
-    """Write JSON Schemas for routes, mappings, translations, parts and code tables, for editors.
-
-    They come from the models, the contract, the installed adapters and envelopes and the folders of mappings. Every
-    file that is written or not current is listed.
-    """
+    """Write the JSON Schemas by which editors complete and check our YAML; list every file that was not current."""
     from esb.editing import schemas
 
     settings = _settings(routes)
@@ -338,12 +352,10 @@ def new() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
 @_routes
 def new_mapping(routes: Path | None, **wanted: Any) -> None:
-    """Draft the mapping of OPERATION from a WSDL, a FHIR resource or sample messages.
+    """Draft the mapping of OPERATION from a WSDL, a FHIR resource or sample messages without real patients.
 
-    Fields are found by name, type and the look of values; every guess is marked with 'review' and its likeness, and
-    what was not found is listed. It is written to mappings/DIALECT/OPERATION.yaml of the endpoint or to the file that
-    is named, never over another; without either it is printed. Short codes of a sample become constants and an answer
-    becomes an example: give samples without real patients.
+    Every guess is marked 'review', with its likeness. It is written to the endpoint's mappings/DIALECT/OPERATION.yaml
+    or to the file that is named, never over another; without either it is printed.
     """
     from esb.editing.new import Wanted
     from esb.editing.new import new_mapping as draft
@@ -357,6 +369,28 @@ def new_mapping(routes: Path | None, **wanted: Any) -> None:
     click.echo(f"{made.file}: {made.text.count('review: ')} places to review; then esb lint still says:")
     for finding in made.remaining():
         click.echo(str(finding))
+
+
+@main.command()
+@click.argument("old")
+@click.argument("new")
+@click.option("--on", "recorded", type=click.Path(path_type=Path, exists=True), required=True, help="Recordings.")
+@_routes
+@_as_json
+def diff(old: str, new: str, recorded: Path, routes: Path | None, as_json: bool) -> None:
+    """Show by field what changes on recorded exchanges between the mappings OLD and NEW.
+
+    OLD and NEW are mapping files, folders of them, or REVISION:PATH of git. Recordings are *.json or *.jsonl files
+    or a bus's journal. Patients' data is masked. Exit status: 0 no difference, 1 differences, 2 nothing compared.
+    """
+    from esb.editing.compare import as_text, as_tree, compared_on
+
+    report = _guarded(lambda: compared_on(old, new, recorded, _settings(routes)))
+    if as_json:
+        _print_json(as_tree(report))
+    else:
+        click.echo(as_text(report))
+    sys.exit(2 if not report.compared else 1 if report.differences else 0)
 
 
 if __name__ == "__main__":

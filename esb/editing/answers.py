@@ -18,6 +18,7 @@ from esb.mapping.codes import Table
 
 _RESULT = re.compile(
     r"(?i)(result|return|ret|resp|response|trade|biz|err|error|status)?_?(code|flag|status|success|state)"
+    r"|@?(处理结果|结果|返回|应答)(代码|编码|码|标志|状态)?"
 )
 _FIRST_OF = 0.9
 _DEEPER = 0.98

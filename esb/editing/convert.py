@@ -22,6 +22,8 @@ _FORMATS = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "%Y-%m-%d %H:%M"),
     (r"\d{4}/\d\d/\d\d", "%Y/%m/%d"),
     (r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d", "%Y/%m/%d %H:%M:%S"),
+    (r"\d{4}年\d\d?月\d\d?日", "%Y年%-m月%-d日"),
+    (r"\d{4}年\d\d?月\d\d?日 ?\d\d?:\d\d", "%Y年%-m月%-d日 %-H:%M"),
     (r"\d\d:\d\d", "%H:%M"),
     (r"\d\d:\d\d:\d\d", "%H:%M:%S"),
 )
@@ -143,6 +145,8 @@ def is_clock(leaf: Leaf) -> bool:
 
 def _money(theirs: Leaf, decimal: str, whole: str) -> Pipes:
     value = theirs.value
+    if isinstance(value, str) and value.endswith("元"):
+        return Pipes(" | before('元') | fen" if decimal == "fen" else " | yuan | suffix('元')")
     if theirs.type.sort == "integer" and value is None:
         return Pipes("", "yuan or fen?")
     if isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"[0-9]+", value)):

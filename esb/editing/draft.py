@@ -25,7 +25,7 @@ from esb.mapping.examples import EXCHANGE
 from esb.model import Tree
 from esb.types import Type
 
-_CODE = re.compile(r"[A-Za-z][A-Za-z@._-]{0,15}[0-9]{0,2}|[0-9]{1,2}")
+_CODE = re.compile(r"[A-Za-z][A-Za-z@._-]{0,15}[0-9]{0,2}|[0-9]{1,2}|[\u4e00-\u9fff]{2,8}")
 _PERSONAL = frozenset({"name", "patient", "phone", "address", "birth", "document", "identity"})
 
 

@@ -70,7 +70,9 @@ def _leaves(at: Leaf, depth: int, skip: Skip) -> Iterator[Leaf]:
         lists = (*at.lists, len(path)) if inner.many else at.lists
         value = _first(at.value, name)
         required = at.required and inner.required
-        yield from _leaves(Leaf(path, inner, (*at.titles, inner.title), lists, required, value), depth, skip)
+        called = at.path[-1] if name == "#text" and at.path else ""  # text with attributes is what its element is
+        leaf = Leaf(path, inner, (*at.titles, inner.title), lists, required, value, called)
+        yield from _leaves(leaf, depth, skip)
 
 
 def _first(tree: Tree, name: str) -> Tree:

@@ -96,6 +96,8 @@ class Reader:
             kind = "^".join(filter(None, (tree.get("MSH", 0, 9, 1, part) for part in (1, 2, 3))))
             return Source(file.name, "hl7v2", "segments", action or kind, self._messages(tree), ())
         style: Style = "body" if adapter == "rest" else "tree"
+        root = _element(text) if style == "body" else ""
+        tree = {root: tree} if root else tree
         doubt = "" if action else "what is the action?"
         action = action or (f"POST /{file.stem}" if style == "body" else _root(text) or file.stem)
         return Source(file.name, adapter, style, action, leaves(type_of(tree), tree), (), doubt=doubt)
@@ -154,6 +156,14 @@ def _valued(known: Sequence[Leaf], tree: Tree) -> list[Leaf]:
     return [
         Leaf(leaf.path, leaf.type, leaf.titles, leaf.lists, leaf.required, sampled.get(leaf.path)) for leaf in known
     ]
+
+
+def _element(text: str) -> str:
+    """The name of an XML document's root, which a REST body must have; of another text nothing."""
+    try:
+        return str(etree.QName(xml.parse(text, drop_controls=True)).localname)
+    except DecodeError:
+        return ""
 
 
 def _root(text: str) -> str:

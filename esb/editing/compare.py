@@ -1,0 +1,318 @@
+"""``esb diff``: what a change of mappings changes on recorded exchanges, by field, patients' data masked."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from esb.codecs import json
+from esb.config.settings import Settings
+from esb.contract import Operation, load_contract
+from esb.editing.recorded import Recording, read_recordings
+from esb.editing.sides import Side, load_side
+from esb.endpoint import installed
+from esb.mapping import Mapping as FieldMapping
+from esb.mapping import MappingError, Verdict
+from esb.model import Tree
+from esb.observe import mask
+
+SAMPLES = 3
+"""How many exchanges a difference shows."""
+
+_NOTHING = object()
+_EVERYTHING = frozenset({""})
+_INDEX = re.compile(r"\[\d+]")
+_HL7 = re.compile(r"[A-Z][A-Z0-9]{2}(\[\d+])?-\d")
+_SEGMENT = re.compile(r"^(\w{3})\[\d+]-")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One exchange in which a field differs, the values as they may be shown; None is not there."""
+
+    exchange: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(slots=True)
+class Difference:
+    """A field that differs, by its name, in ``exchanges`` of the ``compared`` of its operation.
+
+    ``side`` is ``sends``, or ``answers`` for what is understood.
+    """
+
+    operation: str
+    side: str
+    name: str
+    exchanges: int = 0
+    compared: int = 0
+    samples: list[Sample] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``skipped`` are recordings that could not be compared, each with the reason."""
+
+    compared: int
+    differences: Sequence[Difference]
+    skipped: Sequence[tuple[str, str]]
+
+
+def compare(old: Side, new: Side, recordings: Iterable[Recording], operations: Mapping[str, Operation]) -> Report:
+    """The differences by operation, side and field, in the order in which they were met."""
+    found: dict[tuple[str, str, str], Difference] = {}
+    skipped: list[tuple[str, str]] = []
+    compared: Counter[str] = Counter()
+    for recording in recordings:
+        before, after = old.mapping(recording), new.mapping(recording)
+        reason = _why_not(recording, before, after, old, new, operations)
+        if reason or before is None or after is None:
+            skipped.append((recording.id, reason))
+            continue
+        compared[recording.operation] += 1
+        pair = _Pair(recording, operations[recording.operation], (before, old.root), (after, new.root))
+        for side, name, sample in _distinct(pair.differences()):
+            key = recording.operation, side, name
+            difference = found.setdefault(key, Difference(*key))
+            difference.exchanges += 1
+            difference.samples += [sample] if len(difference.samples) < SAMPLES else []
+    for difference in found.values():
+        difference.compared = compared[difference.operation]
+    return Report(compared.total(), list(found.values()), skipped)
+
+
+def compared_on(old: str, new: str, recorded: Path, settings: Settings) -> Report:
+    """The report for two names of mappings; raises ``ConfigError`` with what cannot be read."""
+    recordings = read_recordings(recorded, installed("adapter", settings.adapters))
+    operations = load_contract(settings.schemas).operations
+    wanted = {recording.operation for recording in recordings}
+    with tempfile.TemporaryDirectory() as scratch:
+        before, after = (load_side(name, Path(scratch), wanted) for name in (old, new))
+        return compare(before, after, recordings, operations)
+
+
+def as_tree(report: Report) -> dict[str, Tree]:
+    """The report for programs."""
+    return {
+        "compared": report.compared,
+        "differences": [asdict(difference) for difference in report.differences],
+        "skipped": [{"id": id_, "reason": reason} for id_, reason in report.skipped],
+    }
+
+
+def as_text(report: Report) -> str:
+    """The report for people: each field with how many exchanges it differs in, and some of them."""
+    lines: list[str] = []
+    for one in report.differences:
+        lines.append(f"{one.operation} {one.side} {one.name}: {one.exchanges} of {one.compared}")
+        shown = ((sample.exchange, *map(_or_nothing, (sample.before, sample.after))) for sample in one.samples)
+        lines += [f"    {exchange}: {before} -> {after}" for exchange, before, after in shown]
+    reasons = Counter(reason for _, reason in report.skipped)
+    lines += [f"skipped {count}: {reason}" for reason, count in reasons.items()]
+    count = len(report.differences)
+    return "\n".join([*lines, f"{report.compared} compared, {count} field{'s differ' if count != 1 else ' differs'}"])
+
+
+def _or_nothing(value: str | None) -> str:
+    return "(nothing)" if value is None else value
+
+
+def _distinct(found: Iterable[tuple[str, str, Sample]]) -> Iterator[tuple[str, str, Sample]]:
+    """The first difference of each field: the items of a list are one field."""
+    seen: set[tuple[str, str]] = set()
+    for side, name, sample in found:
+        if (side, name) not in seen:
+            seen.add((side, name))
+            yield side, name, sample
+
+
+def _why_not(
+    recording: Recording,
+    before: FieldMapping | None,
+    after: FieldMapping | None,
+    old: Side,
+    new: Side,
+    operations: Mapping[str, Operation],
+) -> str:
+    if recording.operation not in operations:
+        return f"'{recording.operation}' is not in the contract"
+    missing = [side.name for side, mapping in ((old, before), (new, after)) if mapping is None]
+    if len(missing) > 1:
+        return "neither side has one mapping for it"
+    return f"'{recording.operation}' has not one mapping in {missing[0]}" if missing else ""
+
+
+class _Pair:
+    def __init__(
+        self,
+        recording: Recording,
+        operation: Operation,
+        before: tuple[FieldMapping, str],
+        after: tuple[FieldMapping, str],
+    ) -> None:
+        self.recording, self.operation, self.sides = recording, operation, (before, after)
+
+    def differences(self) -> Iterator[tuple[str, str, Sample]]:
+        """Side, field and values of everything that is not the same before and after."""
+        yield from self._changes("sends", [self._sent(*side) for side in self.sides])
+        if self.recording.answered:
+            yield from self._changes("answers", [self._understood(*side) for side in self.sides])
+
+    def _changes(self, side: str, pair: list[dict[str, Tree]]) -> Iterator[tuple[str, str, Sample]]:
+        before, after = pair
+        failed = "error" in before or "error" in after
+        for path in ["error"] if failed else dict.fromkeys((*before, *after)):
+            values = [one.get(path, one.get("outcome", "sent") if failed else _NOTHING) for one in pair]
+            if values[0] is not values[1] and not _equal(*values):
+                name = _field(path)
+                shown = [self._shown(side, name, value) for value in values]
+                yield side, name, Sample(self.recording.id, *shown)
+
+    def _sent(self, mapping: FieldMapping, root: str, request: Mapping[str, Tree] | None = None) -> dict[str, Tree]:
+        recording = self.recording
+        try:
+            action, payload = mapping.build(
+                dict(request or recording.request), dict(recording.exchange), dict(recording.site)
+            )
+        except MappingError as error:
+            return {"error": _Failed(error, root)}
+        return {"action": action, **flat(payload)}
+
+    def _understood(self, mapping: FieldMapping, root: str) -> dict[str, Tree]:
+        recording = self.recording
+        try:
+            verdict = mapping.interpret(
+                recording.answer, dict(recording.request), dict(recording.exchange), dict(recording.site)
+            )
+        except MappingError as error:
+            return {"error": _Failed(error, root)}
+        return _understood(verdict, mapping.file)
+
+    def _shown(self, side: str, name: str, value: Tree) -> str | None:
+        if value is _NOTHING:
+            return None
+        if isinstance(value, _Failed):
+            return mask(value.said)
+        text = value if isinstance(value, str) else json.encode(value).decode()
+        if name in ("error", "action", "outcome", "code"):
+            return mask(text)
+        hidden = self._sent_of_patients() if side == "sends" else self._answered_of_patients()
+        return form(text) if hidden is _EVERYTHING or _below(name, hidden) else mask(text)
+
+    def _answered_of_patients(self) -> frozenset[str]:
+        paths = ("".join("[]" if step == "*" else f".{step}" for step in path) for path in self.operation.answer_phi)
+        return frozenset({"message", "details", *(path.removeprefix(".") for path in paths)})
+
+    def _sent_of_patients(self) -> frozenset[str]:
+        """The fields that would be sent otherwise if the patient's data were other; all when that cannot be tried."""
+        other = altered(self.recording.request, self.operation.request_phi)
+        found: set[str] = set()
+        for mapping, root in self.sides:
+            now, then = self._sent(mapping, root), self._sent(mapping, root, other)
+            if "error" in now or "error" in then:
+                return _EVERYTHING
+            found |= {_field(path) for path in {*now, *then} if now.get(path) != then.get(path)}
+        return frozenset(found)
+
+
+def _understood(verdict: Verdict, file: str) -> dict[str, Tree]:
+    words = {"code": verdict.code, "message": verdict.message.replace(file, "the mapping")}
+    found: dict[str, Tree] = {"outcome": str(verdict.outcome), **{name: word for name, word in words.items() if word}}
+    return found | flat(verdict.body) | flat(dict(verdict.details), "details")
+
+
+class _Failed:
+    """A mapping that could not be computed: shown with its file and line, the same wherever these are."""
+
+    def __init__(self, error: MappingError, root: str) -> None:
+        self.said = str(error).removeprefix(root).lstrip("/") if root else str(error)
+        self.what = (error.field, error.path, error.reason)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Failed) and self.what == other.what
+
+    def __hash__(self) -> int:
+        return hash(self.what)
+
+
+def _field(path: str) -> str:
+    """The field of a path, whichever item of a list or segment of its kind it is in."""
+    return _SEGMENT.sub(r"\1[]-", path) if _HL7.match(path) else _INDEX.sub("[]", path)
+
+
+def _equal(one: Tree, other: Tree) -> bool:
+    numbers = (int, Decimal)
+    alike = type(one) is type(other) or (isinstance(one, numbers) and isinstance(other, numbers))
+    return alike and bool(one == other)
+
+
+def _below(name: str, known: frozenset[str]) -> bool:
+    return any(name == one or name.startswith((f"{one}.", f"{one}[")) for one in known)
+
+
+def flat(tree: Tree, path: str = "") -> dict[str, Tree]:
+    """Every plain value by its path: ``items[0].fee``; of a list of HL7 segments by the field: ``PID-3.1``."""
+    if isinstance(tree, list) and not path and all(isinstance(one, dict) for one in tree):
+        return _segments(tree)
+    found: dict[str, Tree] = {}
+    if isinstance(tree, dict) and tree:
+        for name, value in tree.items():
+            found |= flat(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(tree, list) and tree:
+        for at, value in enumerate(tree):
+            found |= flat(value, f"{path}[{at}]")
+    elif path:
+        found[path] = tree
+    return found
+
+
+def _segments(rows: list[dict[str, Any]]) -> dict[str, Tree]:
+    """A second segment of the same name is counted, as in a path: ``OBX[1]-5``."""
+    found: dict[str, Tree] = {}
+    for row in rows:
+        for name, value in row.items():
+            segment, _, rest = str(name).partition("-")
+            at = next(at for at in range(len(rows) + 1) if f"{segment}{f'[{at}]' if at else ''}-{rest}" not in found)
+            found |= flat(value, f"{segment}{f'[{at}]' if at else ''}-{rest}")
+    return found
+
+
+def altered(request: Tree, phi: Mapping[tuple[str, ...], str], at: tuple[str, ...] = ()) -> Tree:
+    """A request with other patients' data of the same form."""
+    if isinstance(request, Mapping):
+        return {name: altered(value, phi, (*at, name)) for name, value in request.items()}
+    if isinstance(request, list):
+        return [altered(value, phi, (*at, "*")) for value in request]
+    marked = any(at[: len(path)] == path for path in phi)
+    return _other(request) if marked else request
+
+
+def _other(value: Tree) -> Tree:
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        return "2001-02-03" if value != "2001-02-03" else "2002-03-04"
+    if isinstance(value, str):
+        return "".join(_turned(one) for one in value)
+    return value + 1 if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _turned(character: str) -> str:
+    if character.isascii() and character.isdigit():
+        return str((int(character) + 1) % 10)
+    if character.isascii() and character.isalpha():
+        return "b" if character == "a" else "B" if character == "A" else "a" if character.islower() else "A"
+    return ("试" if character == "测" else "测") if character.isalpha() else character
+
+
+def form(text: str) -> str:
+    """Digits as 9 and letters as x; nothing of a text without digits, whose length alone may tell it."""
+    if not any(one.isdigit() for one in text):
+        return "***" if text else ""
+    shape = ("9" if one.isdigit() else "x" if one.isalpha() else one for one in text[:40])
+    return "".join(shape) + ("..." if len(text) > 40 else "")
