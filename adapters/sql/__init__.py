@@ -21,16 +21,18 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.sql.columns import columns
 from adapters.sql.databases import Answer, Database, Rules
+from adapters.sql.description import described
 from adapters.sql.statement import Procedure, Statement, parse
 from esb.codecs import DecodeError, EncodeError, json
 from esb.codecs.rows import Rows
-from esb.codecs.yaml import nearest
 from esb.spi import (
     AdapterError,
     AdapterSettings,
     Call,
     ConfigError,
+    Description,
     Finding,
     Malformed,
     OutcomeUnknown,
@@ -64,11 +66,6 @@ class Settings(AdapterSettings):
     connections: int = Field(default=5, ge=1, le=100)
     trim_chars: bool = False
     text_charset: str | None = None
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    hint = nearest(word, known)
-    return f" ({hint})" if hint else ""
 
 
 def connect(settings: Settings) -> Sql:
@@ -130,7 +127,7 @@ class Sql:
             await self._database.engine.dispose()
 
     def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
-        """Sentences about a statement that cannot be run and binds that do not fit."""
+        """Sentences about a statement that cannot be run; what its binds want ``describe`` tells, if any is given."""
         try:
             parsed = self._parse(action)
         except ValueError as error:
@@ -138,13 +135,18 @@ class Sql:
             return
         if isinstance(parsed, Statement) and self._settings.read_only and not parsed.is_read:
             yield "this statement writes, and the endpoint's settings do not say read_only: false"
-        if isinstance(parsed, Procedure) and not parsed.listed:
-            return
-        for name in sorted(parsed.binds - set(fields)):
-            yield f"the action's :{name} is not given by the request" + _hint(name, fields)
-        for name in fields:
-            if name not in parsed.binds:
-                yield f"'{name}' is no bind of the action" + _hint(name, parsed.binds)
+        if not fields:
+            yield from (f"the action's :{name} is not given by the request" for name in sorted(parsed.binds))
+        if isinstance(parsed, Statement):
+            for name in columns(action, self._database.style).twice():
+                yield f"the column '{name}' stands twice in the answer; give one of them another name"
+
+    def describe(self, action: str) -> Description:
+        """The binds, and the columns of the rows as far as the text of the statement tells them."""
+        try:
+            return described(action, self._database.style, writes=not self._settings.read_only)
+        except ValueError:
+            return Description()
 
     # one call
 

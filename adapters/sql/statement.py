@@ -15,7 +15,7 @@ Style = Literal["postgresql", "mariadb", "sqlite"]
 READS = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "SHOW"})
 WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"})
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""
     (?P<quoted>'(?:[^']|'')*+'|"(?:[^"]|"")*+"|`(?:[^`]|``)*+`)
   | (?P<open>['"`])
@@ -107,7 +107,7 @@ class _Writer:
     def statement(self) -> Statement:
         parts: list[str] = []
         position = 0
-        for token in _TOKEN.finditer(self._text):
+        for token in TOKEN.finditer(self._text):
             parts += [self._plain(self._text[position : token.start()]), self._write(token)]
             position = token.end()
         parts.append(self._plain(self._text[position:]))

@@ -144,7 +144,7 @@ def test_the_demo_hospital_is_sound(demo: Configured) -> None:
             "mappings/hospital_db/department.list.yaml",
             "parent: $parentId",
             "parnt: $parentId",
-            "'parnt' is no bind of the action (did you mean 'parent'?)",
+            "what is sent has no 'parnt' (did you mean 'parent'?)",
         ),
         (
             "mappings/his_hl7/patient.find.yaml",
