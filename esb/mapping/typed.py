@@ -231,10 +231,10 @@ def _step(found: Type, step: Step) -> Type | Lost:
 
 
 def _whole(found: Type, *, many: bool, apart: bool) -> Type:
-    """An HL7 value: a text with its delimiters, unless it is a list of repetitions taken apart."""
+    """An HL7 value: a text, of numbers too, with its delimiters; unless it is a list of repetitions taken apart."""
     if many and apart:
         return replace(found, many=True)
-    return replace(found, many=many, sort="text" if found.sort == "structure" else found.sort, make=None)
+    return replace(found, many=many, sort=found.sort if found.sort in ("any", "ts") else "text", make=None)
 
 
 def _either(types: Iterable[Type]) -> Type:
