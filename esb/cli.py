@@ -75,11 +75,14 @@ def lint(routes: Path | None, as_json: bool) -> None:
         _print_findings(error, as_json)
         sys.exit(2)
     counts = {"routes": len(plan.routes.routes), "endpoints": len(plan.endpoints), "mappings": len(plan.mappings)}
-    counts["translations"] = len(surveyed.translations)
+    if surveyed.translations:
+        counts["translations"] = len(surveyed.translations)
     if as_json:
-        _print_json({"findings": [], **counts})
-    else:
-        click.echo("sound: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+        _print_json({"findings": [], "idle": surveyed.idle, **counts})
+        return
+    click.echo("sound: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    for file in surveyed.idle:
+        click.echo(f"{file}: no route leads here")
 
 
 @main.command()
@@ -117,10 +120,11 @@ def test(operations: tuple[str, ...], routes: Path | None, as_json: bool) -> Non
 @click.option("--by", help="FILE's mapping: an operation, or a file of mappings/.")
 @click.option("--side", type=click.Choice(("request", "answer")), help="What FILE is, if its form leaves a doubt.")
 @click.option("--request", type=click.File("rb"), help="The canonical request that the answer in FILE is for (JSON).")
+@click.option("--site", multiple=True, metavar="NAME=VALUE", help="What $site holds beside the endpoint's own.")
 @click.option("--unmask", is_flag=True, help="Show patient data.")
 @_routes
 @_as_json
-def explain(what: str, request: Any, routes: Path | None, as_json: bool, **options: Any) -> None:
+def explain(what: str, request: Any, site: tuple[str, ...], routes: Path | None, as_json: bool, **options: Any) -> None:
     """Show what happens to OPERATION, or what its mapping makes of the message in FILE, field by field.
 
     OPERATION: contract, route with defaults applied, endpoint, limits, mapping, outcomes; with --field where the field
@@ -135,7 +139,8 @@ def explain(what: str, request: Any, routes: Path | None, as_json: bool, **optio
         _known(what, plan)
     given = None if request is None else _decode_or_exit("json", request)
     try:
-        found = answer(_settings(routes), plan, Asked(what, request=given, **options))
+        own = dict(each.partition("=")[::2] for each in site)
+        found = answer(_settings(routes), plan, Asked(what, request=given, site=own, **options))
     except (CannotExplainError, UnknownFieldError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
+from typing import Literal as OneOf
 
 from esb.codecs.yaml import PathTuple
 from esb.mapping.evaluate import Evaluator, Failure
 from esb.mapping.nodes import Choice as ChoiceElement
-from esb.mapping.nodes import Component, Default, Field, Index, Key, Node, Path, Pipe, written
+from esb.mapping.nodes import Component, Default, Field, Index, Key, Literal, Node, Path, Pipe, written
 from esb.mapping.nodes import Step as PathStep
 from esb.mapping.shape import Case, Constant, Expression, Items, Loop, Shape, Structure, Use, With
 from esb.mapping.values import FunctionError
 from esb.model import Tree
 
-State: TypeAlias = Literal["made", "left out", "failed"]
-Kind: TypeAlias = Literal["field", "condition", "loop", "name", "argument"]
+State: TypeAlias = OneOf["made", "left out", "failed"]
+Kind: TypeAlias = OneOf["field", "condition", "loop", "name", "argument"]
 
 SAME_ITEMS = frozenset({"where", "list", "sort", "distinct"})
 """Functions whose results are items of what they are given."""
@@ -52,7 +53,8 @@ class Called:
 class Line:
     """One thing that a mapping computed. ``target`` counts list items as they came out: ``request.Lock[0].Fee``.
 
-    A ``condition``'s value is true or false, a ``loop``'s the list it goes over, a ``name``'s what ``$with`` named.
+    A ``condition``'s value is true or false, a ``loop``'s the list it goes over, a ``name``'s what ``$with`` named, an
+    ``argument``'s what a part is given; the fields of a structure that is given to a part are fields.
     ``parts`` are the parts it stands in, outermost first. A constant has no ``line``, only a ``path`` in ``file``.
     """
 
@@ -96,6 +98,20 @@ def step_text(step: PathStep) -> str:
             return f".{name}[x]"
 
 
+def call_text(pipe: Pipe, text: str) -> str:
+    """A function as it is called in the ``text`` of its expression: ``time('%Y%m%d')``."""
+    quoted, depth = False, 0
+    for at in range(pipe.offset, len(text)):
+        character = text[at]
+        quoted ^= character == "'"
+        depth += 0 if quoted else (character == "(") - (character == ")")
+        if not quoted and depth == 0 and character == ")":
+            return text[pipe.offset : at + 1]
+        if depth <= 0 and not quoted and not (character.isalnum() or character == "_"):
+            break
+    return pipe.name
+
+
 class Tracer(Evaluator):
     """An evaluator that keeps a ``Line`` for each expression, condition and constant."""
 
@@ -110,7 +126,7 @@ class Tracer(Evaluator):
         self._kinds: dict[int, tuple[Kind, str]] = {}
         self._spots: dict[int, tuple[str, ...]] = {}
         self._arguments: dict[str, str] = {}
-        self._within_argument = False
+        self._within = ""
         self._counts: list[int] = []
         self._why = ""
 
@@ -146,7 +162,9 @@ class Tracer(Evaluator):
                 return self.shape(shape)
         match shape:
             case Constant(value):
-                if value not in (None, ""):
+                if self._target == self._within:
+                    self._arguments[self._target] = written(Literal(value))
+                elif value not in (None, ""):
                     self._add("field", "", value)
             case Items() | Loop():
                 self._counts.append(0)
@@ -170,7 +188,7 @@ class Tracer(Evaluator):
             self._why = line.reason
         if variable:
             self._sources[variable] = self._origin(expression.node, line)
-        elif self._within_argument:
+        elif self._within:
             self._arguments[self._target] = self._origin(expression.node, line)
         return line.value
 
@@ -183,10 +201,10 @@ class Tracer(Evaluator):
         return value
 
     def argument(self, name: str, argument: Shape) -> Tree:
-        outer = self._target, self._within_argument
-        self._target, self._within_argument = f"{self._target}({name})", True
+        outer = self._target, self._within
+        self._target = self._within = f"{self._target}({name})"
         value = super().argument(name, argument)
-        self._target, self._within_argument = outer
+        self._target, self._within = outer
         if value is None:
             self._why = f"its argument '{name}' is missing"
         return value
@@ -230,7 +248,9 @@ class Tracer(Evaluator):
         first = len(self.lines)
         value = evaluate()
         if value in (None, []) and not isinstance(part, Constant):
-            said = any(line.target == self._target and line.state != "made" for line in self.lines[first:])
+            said = [line for line in self.lines[first:] if line.target == self._target and line.state != "made"]
+            for line in said:
+                line.target = target
             if not said and not (value == [] and isinstance(part, Items | Loop)):
                 line = self._add("field", "", None)
                 line.target, line.state, line.reason = target, "left out", self._why
@@ -287,7 +307,7 @@ class Tracer(Evaluator):
 
     def _recording(self, node: Pipe, line: Line) -> Callable[..., Tree]:
         def call(value: Tree, *arguments: Tree) -> Tree:
-            called = Called(written(replace(node, value=_NOWHERE))[3:], value, node)
+            called = Called(call_text(node, line.expression.text if line.expression else ""), value, node)
             line.steps.append(called)
             try:
                 called.result = node.call(value, *arguments)
@@ -324,7 +344,7 @@ class Tracer(Evaluator):
                 return self._whence(node)
             case Pipe(value, name):
                 base = self._origin(value, line)
-                return base if name in SAME_ITEMS else f"({base}{written(replace(node, value=_NOWHERE))})"
+                return base if name in SAME_ITEMS else f"({base}{written(replace(node, value=NOWHERE))})"
             case Default(value, otherwise):
                 read = next((each for each in line.steps if isinstance(each, Read) and each.value is None), None)
                 missed = isinstance(value, Path) and read is not None and read.written == written(value)
@@ -332,7 +352,7 @@ class Tracer(Evaluator):
         return written(node)
 
     def _add(self, kind: Kind, text: str, value: Tree, expression: Expression | None = None) -> Line:
-        if kind == "field" and self._within_argument:
+        if kind == "field" and expression and self._target == self._within:
             kind = "argument"
         file, path = (expression.file, expression.path) if expression else self._place
         number = expression.line if expression else 0
@@ -341,7 +361,7 @@ class Tracer(Evaluator):
         return line
 
 
-_NOWHERE = Path("", (), False, "", 0)
+NOWHERE = Path("", (), False, "", 0)
 """Stands for a value that is not written out."""
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from esb.clock import SystemClock
 from esb.codecs import json
 from esb.errors import AdapterError
+from esb.explain.fields import table
 from esb.lint import Plan
 from esb.mapping import MappingError
 from esb.model import Effect, Tree
@@ -42,6 +43,7 @@ def explanation(plan: Plan, operation: str) -> dict[str, Any]:
             "fields": list(mapping.request_fields),
             "reads": sorted({f"${path}" for path, _ in mapping.source_paths("request")}),
             "outcomes": sorted(mapping.outcomes),
+            "made_from": table(mapping),
         },
         "answers": _answers(plan, operation),
     }
