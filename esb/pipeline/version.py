@@ -140,11 +140,10 @@ class Version:
         return (one for name, one in self.loaded.items() if one is not self.endpoints[name])
 
     def equals(self, earlier: Version) -> bool:
-        """Whether it would do all that ``earlier`` does."""
+        """Whether it is ``earlier`` over again, in its secrets too: a site value may be one."""
         return (
             self.name == earlier.name
             and self.endpoints == earlier.endpoints
-            and all(one.limits == self.endpoints[name].limits for name, one in self.loaded.items())
             and all(lane.site == earlier.lanes[name].site for name, lane in self.lanes.items())
         )
 

@@ -119,6 +119,13 @@ class Bus:
         request = {"orderNo": "R1", "patientId": "P1", "slot": {**SLOT, **TIMES}, "fee": 2500}
         return await self.ask("registration.lock", request, key)
 
+    async def settled(self, exchange: str) -> Row:
+        """The journal's row, once it is not unknown any more."""
+        async with asyncio.timeout(15):
+            while (row := await self.row(exchange)).state == "unknown":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        return row
+
     async def row(self, exchange: str) -> Row:
         row: Row = await until(lambda: self.store.find(exchange))
         return row

@@ -127,22 +127,20 @@ async def test_an_exchange_maps_and_is_journalled_with_the_version_it_began_with
 
 
 async def test_a_once_in_doubt_is_settled_with_its_own_version_while_that_lives(tmp_path: Path) -> None:
-    gate = Gate(LOCKED)
+    gate = Gate({"ResultCode": "-999"})
     patient = ROUTES.replace(
         "registration.find: {to: his, timeout: 300ms}", "registration.find: {to: his, timeout: 9s}"
     )
     async with reloading(tmp_path, routes=patient) as bus:
         first = bus.pipeline.version
         bus.his.does("LockRegistration", silence())
-        bus.his.does("FindRegistration", Unavailable("down"), gate)
+        bus.his.does("FindRegistration", Unavailable("down"), gate, LOCKED)
         result = await bus.lock()
         await gate.entered.wait()
         bus.edit("mappings/his_soap/registration.find.yaml", "fee: $Lock.Fee | fen", "fee: $Lock.No | fen")
         await bus.reload()
         gate.open.set()
-        row = await bus.row(result.exchange)
-        while row.state == "unknown":
-            row = await bus.row(result.exchange)
+        row = await bus.settled(result.exchange)
     assert (result.outcome, row.state, row.version, json.loads(row.answer)["fee"]) == (
         Outcome.UNKNOWN, "done", first, 2500,
     )  # fmt: skip
@@ -162,10 +160,7 @@ async def test_what_a_broken_settle_mapping_left_unknown_is_settled_by_a_mended_
         result = await bus.lock()
         bus.edit(find, "fee: $Lock.No | fen", "fee: $Lock.Fee | fen")
         await bus.reload()
-        row = await bus.row(result.exchange)
-        while row.state == "unknown":
-            await asyncio.sleep(0.02)
-            row = await bus.row(result.exchange)
+        row = await bus.settled(result.exchange)
     assert (result.outcome, row.state, row.version) == (Outcome.UNKNOWN, "done", version)
 
 
@@ -299,10 +294,17 @@ async def test_a_new_secret_or_file_makes_a_new_connection(tmp_path: Path) -> No
     assert password.get_secret_value() == "two"
 
 
-async def test_a_new_secret_is_no_new_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("address: first", "address: first, password: $secret.his"),
+        ("    limits:", "    site: {code: $secret.his}\n    limits:"),
+    ],
+)
+async def test_a_new_secret_is_taken_up_and_is_no_new_version(tmp_path: Path, old: str, new: str) -> None:
     async with reloading(tmp_path) as bus:
         (tmp_path / "secrets" / "his").write_text("one", "utf-8")
-        bus.edit("routes.yaml", "address: first", "address: first, password: $secret.his")
+        bus.edit("routes.yaml", old, new)
         await bus.reload()
         version = bus.pipeline.version
         (tmp_path / "secrets" / "his").write_text("two", "utf-8")
@@ -323,6 +325,7 @@ async def test_a_route_that_is_gone_answers_no_more_and_one_that_came_does(tmp_p
         (tmp_path / "routes.yaml").write_text(ROUTES, "utf-8")
         await bus.reload()
         await bus.until(lambda: value("endpoint_in_flight", {"endpoint": "other"}) is None)
+        assert value("breaker_state", {"endpoint": "other"}) is None
         assert (await bus.doctor())["name"] == "A"
         assert set(await bus.pipeline.probe()) == {"his"}
     assert (gone.outcome, gone.code) == (Outcome.UNAVAILABLE, "no_route")
@@ -432,7 +435,7 @@ async def test_the_watch_sees_a_replaced_file_a_new_one_and_a_moved_link(tmp_pat
     assert await seen()
     os.replace(_link(tmp_path, volumes[1]), tmp_path / "data")
     assert await seen()
-    (tmp_path / "mappings" / "codes" / ".session_dhc.yaml.swp").write_text("x", "utf-8")
+    (tmp_path / "mappings" / "codes" / ".session_dhc.yaml").write_text("x", "utf-8")
     assert [await watch.has_news() for _ in range(3)] == [False] * 3
 
 
