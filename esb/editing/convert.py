@@ -101,7 +101,8 @@ class Converter:
                 part in self.hint for part in table.name.split("_")[1:]
             )
             national = 0.1 if re.search(r"_(gbt|ws)[0-9]", table.name) else 0.0
-            return len(known) / len(words) - len(strange) / len(words) + told + 0.4 * named + national
+            foreign = 0.3 if any(kind in table.name and kind not in self.hint for kind in ("hl7", "fhir")) else 0.0
+            return (len(known) - len(strange)) / len(words) + told + 0.4 * named + national - foreign
 
         def covers(table: Table) -> bool:
             known = words & (set(table.code) if function == "code" else set(table.meanings))

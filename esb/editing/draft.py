@@ -157,7 +157,9 @@ class _Request:
     def _is_constant(self, leaf: Leaf) -> bool:
         """Whether a value of a sample is rather a word of the interface than somebody's data."""
         named = self.words.read(leaf.path[-1]).union(*map(self.words.read, leaf.titles[-1:]))
-        return isinstance(leaf.value, str) and bool(_CODE.fullmatch(leaf.value)) and not named & _PERSONAL
+        if not isinstance(leaf.value, str) or not _CODE.fullmatch(leaf.value) or named & _PERSONAL:
+            return False
+        return not self.words.may_be_person(leaf.value)
 
     def _dated(self, leaf: Leaf) -> bool:
         """Whether a date stands beside it in a field of its own."""

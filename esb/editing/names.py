@@ -18,6 +18,7 @@ _ASCII = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _RUNS = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
 _LEAST_PREFIX = 3
 _LONGEST_PINYIN = 12
+_LONGEST_NAME = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Name:
 class Words:
     """A glossary: concepts by the words for them, Pinyin initials and phrases as concepts.
 
-    ``search`` has FHIR's search parameters with what they ask for.
+    ``search`` has FHIR's search parameters with what they ask for, ``surnames`` what a Chinese name may begin with.
     """
 
     generic: frozenset[str]
@@ -42,7 +43,12 @@ class Words:
     pinyin: Mapping[str, tuple[str, ...]]
     chinese: tuple[str, ...]
     search: Mapping[str, str]
+    surnames: frozenset[str]
     _read: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def may_be_person(self, text: str) -> bool:
+        """Whether a Chinese text may be somebody's name."""
+        return 2 <= len(text) <= _LONGEST_NAME and text[0] in self.surnames
 
     def read(self, text: str) -> frozenset[str]:
         """The concepts of a name: ``DeptCode``, ``DEPT_CODE``, ``KSDM`` and ``科室代码`` are department and number."""
@@ -124,6 +130,7 @@ def load_words(*others: Path) -> Words:
         pinyin={key.upper(): tuple(said.split()) for tree in trees for key, said in tree.get("pinyin", {}).items()},
         chinese=tuple(sorted((word for word in spoken if not word.isascii()), key=len, reverse=True)),
         search={name: title for tree in trees for name, title in tree.get("search", {}).items()},
+        surnames=frozenset(one for tree in trees for one in tree.get("surnames", "") if one.isalpha()),
     )
 
 

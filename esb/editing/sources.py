@@ -71,9 +71,8 @@ class Reader:
         described = self._described("soap", {"wsdl": Path(file)}, name)
         if described == Description():
             raise _fault(file, f"operation '{name}' cannot be described: neither request nor answer is known")
-        return Source(
-            f"{Path(file).name}#{name}", "soap", "tree", name, leaves(described.request), leaves(described.answer)
-        )
+        request, answer = (leaves(type_, skip=_is_header) for type_ in described)
+        return Source(f"{Path(file).name}#{name}", "soap", "tree", name, request, answer)
 
     def _fhir(self, names: str, operation: Operation, action: str) -> Source:
         from esb.codecs.fhir_types import resource_type
@@ -148,6 +147,11 @@ def _parameters(words: Words, resource: str) -> list[Leaf]:
     """The search parameters that most resources have."""
     found = ((name, Type("text", title=title.format(resource=resource))) for name, title in words.search.items())
     return [Leaf((name,), type_, (type_.title,)) for name, type_ in found]
+
+
+def _is_header(path: tuple[str, ...]) -> bool:
+    """The adapters' own words for what goes beside a message."""
+    return path[0].startswith("_")
 
 
 def _valued(known: Sequence[Leaf], tree: Tree) -> list[Leaf]:
