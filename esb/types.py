@@ -55,7 +55,7 @@ class Type:
             if found.sort == "any" and not found.fields:
                 return ANY
             inner = found.fields.get(step)
-            if inner is None and step == "#text":
+            if inner is None and step in ("#text", "#cdata"):
                 continue
             if inner is None and found.open:
                 return ANY

@@ -18,7 +18,6 @@ from adapters.soap.wsdl import WsdlError, allowed
 from esb.codecs import EncodeError, xml
 from esb.codecs import charset as charsets
 from esb.codecs.xmltext import escape, escape_attribute
-from esb.codecs.yaml import nearest
 from esb.http import HttpAnswer, HttpCarrier
 from esb.spi import (
     ANY,
@@ -107,15 +106,13 @@ class Soap:
             await self._carrier.close()
 
     def check(self, action: str, fields: Sequence[str]) -> Iterable[str]:
-        """See ``esb.spi.Adapter``; silent while a WSDL at an address has not been read."""
+        """See ``esb.spi.Adapter``: the operation is there. Silent while a WSDL at an address has not been read."""
         if self._service is None:
             return
         try:
-            operation = self._service.operation(action)
+            self._service.operation(action)
         except LookupError as error:
             yield str(error.args[0])
-            return
-        yield from _wrong_fields(operation, [name for name in fields if name != "_headers"])
 
     def describe(self, action: str) -> Description:
         """See ``esb.spi.Described``; nothing is known while a WSDL at an address has not been read.
@@ -278,20 +275,6 @@ def _useless(answer: HttpAnswer, what: str) -> AdapterError:
     if answer.status >= 500:
         return OutcomeUnknown(reason, raw=answer.body)
     return Malformed(reason, raw=answer.body)
-
-
-def _wrong_fields(operation: Operation, fields: Sequence[str]) -> Iterable[str]:
-    known = operation.fields
-    if known is None:
-        return
-    for name in fields:
-        if name not in known and not operation.wild:
-            hint = nearest(name, known) or (f"known: {', '.join(known)}" if known else "it takes nothing")
-            yield f"operation '{operation.name}' has no '{name}' ({hint})"
-    if fields:
-        for name, wanted in known.items():
-            if wanted and name not in fields:
-                yield f"operation '{operation.name}' wants '{name}', which is not sent"
 
 
 def _fault(message: str) -> ConfigError:

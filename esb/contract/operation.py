@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from esb.contract.check import Check, FieldError, whole, whole_numbers
-from esb.contract.schema import Path, Schema, has_path, phi_paths
+from esb.contract.schema import Schema, phi_paths
 from esb.contract.types import type_of
 from esb.model import Effect, Tree
 from esb.types import Type
@@ -108,7 +108,3 @@ class Operation:
     def check_answer(self, tree: Tree) -> list[FieldError]:
         """Every wrong field of an answer tree at once; empty when it satisfies the contract."""
         return self._answer(tree)
-
-    def has_request_path(self, path: Path) -> bool:
-        """Whether a request can have ``path``: ``["slot", "start"]``; a number or ``"*"`` steps into a list."""
-        return has_path(self.request_schema, path)

@@ -59,7 +59,7 @@ def _settle(routes: Routes, operation: Operation, settle: Operation) -> Iterator
         message = f"'{settle.name}' does not answer what '{operation.name}' answers"
         yield routes.finding(place, message, "give both the same answer schema in the contract")
     for name in settle.request_schema.get("required", ()):
-        if not operation.has_request_path([name]):
+        if name not in operation.request_type.fields:
             yield routes.finding(place, f"'{settle.name}' needs '{name}', which '{operation.name}' does not have")
 
 

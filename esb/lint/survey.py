@@ -23,10 +23,15 @@ _PART = re.compile(r"\$use:\s*['\"]?([\w.]+)")
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Translations by file, mappings that no route of this hospital uses by file, and everything that is wrong."""
+    """Translations by file, mappings that no route of this hospital uses by file, and everything that is wrong.
+
+    ``idle`` are those of the others whose dialect this hospital uses: forgotten, or another hospital's with the same
+    system.
+    """
 
     translations: Mapping[str, Translation]
     others: Mapping[str, FieldMapping]
+    idle: tuple[str, ...]
     findings: tuple[Finding, ...]
 
 
@@ -35,10 +40,10 @@ def survey(settings: Settings, plan: Plan) -> Survey:
     try:
         parts = load_parts(settings.mappings / "parts", plan.codes)
     except ConfigError as error:
-        return Survey({}, {}, tuple(error.findings))
+        return Survey({}, {}, (), tuple(error.findings))
     looking = _Looking(settings, plan, parts)
     findings = [*looking.files(), *looking.unused()]
-    return Survey(looking.translations, looking.others, tuple(sorted(set(findings))))
+    return Survey(looking.translations, looking.others, tuple(looking.idle), tuple(sorted(set(findings))))
 
 
 class _Looking:
@@ -49,6 +54,7 @@ class _Looking:
         self.dialects = {endpoint.dialect for endpoint in plan.routes.endpoints.values()}
         self.translations: dict[str, Translation] = {}
         self.others: dict[str, FieldMapping] = {}
+        self.idle: list[str] = []
         self.texts: dict[str, str] = {}
 
     def files(self) -> Iterator[Finding]:
@@ -77,9 +83,7 @@ class _Looking:
         self.others[file] = load_mapping(path, plan.codes, self.parts)
         yield from mapping_findings(self.others[file], operation, None, self.places)
         if path.parent.name in self.dialects:
-            yield Finding(
-                file, 1, 1, f"no route leads '{path.stem}' to dialect '{path.parent.name}'", "route it, or remove it"
-            )
+            self.idle.append(file)
 
     def unused(self) -> Iterator[Finding]:
         """Code tables and parts that no file names."""

@@ -173,7 +173,12 @@ class Parser:
     def _default(self) -> Node:
         node, depth = self._pipe(), self.depth
         while self._take("??"):
-            node = Default(lenient(node), self._pipe())
+            first = self.token
+            otherwise = self._pipe()
+            if first.sort in ("text", "number") and isinstance(otherwise, Pipe):
+                hint = "write $(($path ?? 'text') | function), or ('text' | function) where that is meant"
+                raise ExprError(first.offset, "a pipe binds tighter than '??': it takes the default only", hint)
+            node = Default(lenient(node), otherwise)
             self._deeper()
         self.depth = depth
         return node

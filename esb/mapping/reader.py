@@ -93,7 +93,7 @@ class Reader:
             return self._structure(value, path, target, scope)
         if isinstance(value, list):
             parts = (self._element(part, (*path, at), target, at, scope) for at, part in enumerate(value))
-            return Items(tuple(parts), self.prune)
+            return Items(tuple(parts), self.prune and bool(value))
         if isinstance(value, str) and value.startswith("$$"):
             return Constant(value[1:])
         if isinstance(value, str) and value.startswith("$"):
@@ -141,7 +141,7 @@ class Reader:
         names = [key[1:] if key.startswith("$$") else key for key in fields]
         pairs = zip(names, fields, strict=True)
         shapes = tuple((name, self.shape(value[key], (*path, key), f"{target}.{name}", scope)) for name, key in pairs)
-        return Structure(shapes, when, self.prune, self.document.file, path)
+        return Structure(shapes, when, self.prune and bool(fields), self.document.file, path)
 
     def _use(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Use:
         name, given = value["$use"], [key for key in value if not key.startswith("$")]

@@ -176,11 +176,11 @@ def test_fifty_slots_are_checked_in_less_than_150_microseconds(contract: Contrac
 
 
 def test_paths_of_a_request_can_be_asked_for(contract: Contract) -> None:
-    operation = contract.operations["registration.lock"]
-    assert operation.has_request_path(["slot", "start"])
-    assert operation.has_request_path([])
-    assert not operation.has_request_path(["slot", "begin"])
-    assert not operation.has_request_path(["fee", "amount"])
+    request = contract.operations["registration.lock"].request_type
+    assert request.at(["slot", "start"]).sort == "moment"
+    assert request.at([]) is request
+    assert request.at(["slot", "begin"]).step == "begin"
+    assert request.at(["fee", "amount"]).step == "amount"
 
 
 def test_path_query_and_body_are_one_request_tree(contract: Contract) -> None:
