@@ -14,6 +14,7 @@ from typing import Any
 from esb.codecs import json
 from esb.config.settings import Settings
 from esb.contract import Operation, load_contract
+from esb.editing.persons import altered, form
 from esb.editing.recorded import Recording, read_recordings
 from esb.editing.sides import Side, load_side
 from esb.endpoint import installed
@@ -282,37 +283,3 @@ def _segments(rows: list[dict[str, Any]]) -> dict[str, Tree]:
             at = next(at for at in range(len(rows) + 1) if f"{segment}{f'[{at}]' if at else ''}-{rest}" not in found)
             found |= flat(value, f"{segment}{f'[{at}]' if at else ''}-{rest}")
     return found
-
-
-def altered(request: Tree, phi: Mapping[tuple[str, ...], str], at: tuple[str, ...] = ()) -> Tree:
-    """A request with other patients' data of the same form."""
-    if isinstance(request, Mapping):
-        return {name: altered(value, phi, (*at, name)) for name, value in request.items()}
-    if isinstance(request, list):
-        return [altered(value, phi, (*at, "*")) for value in request]
-    marked = any(at[: len(path)] == path for path in phi)
-    return _other(request) if marked else request
-
-
-def _other(value: Tree) -> Tree:
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-        return "2001-02-03" if value != "2001-02-03" else "2002-03-04"
-    if isinstance(value, str):
-        return "".join(_turned(one) for one in value)
-    return value + 1 if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _turned(character: str) -> str:
-    if character.isascii() and character.isdigit():
-        return str((int(character) + 1) % 10)
-    if character.isascii() and character.isalpha():
-        return "b" if character == "a" else "B" if character == "A" else "a" if character.islower() else "A"
-    return ("试" if character == "测" else "测") if character.isalpha() else character
-
-
-def form(text: str) -> str:
-    """Digits as 9 and letters as x; nothing of a text without digits, whose length alone may tell it."""
-    if not any(one.isdigit() for one in text):
-        return "***" if text else ""
-    shape = ("9" if one.isdigit() else "x" if one.isalpha() else one for one in text[:40])
-    return "".join(shape) + ("..." if len(text) > 40 else "")

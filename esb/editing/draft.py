@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from esb.codecs import yaml
+from esb.codecs import hl7v2, yaml
+from esb.codecs.hl7v2 import Message
 from esb.contract import Contract, Operation
 from esb.editing.answers import AnswerDraft
 from esb.editing.convert import Converter
@@ -15,6 +16,7 @@ from esb.editing.leaves import Leaf, leaves
 from esb.editing.match import Match, for_each_of_theirs, review, scorer
 from esb.editing.names import Words
 from esb.editing.paths import ours_as_path, target
+from esb.editing.persons import replaced, strangers
 from esb.editing.schemas import MARK
 from esb.editing.sources import Source
 from esb.editing.write import Fields, Items, Line, Remark, document, of_tree
@@ -62,7 +64,7 @@ class Drafter:
         except MappingError as error:
             remarks.append(Remark(f"review: nothing can be sent yet: {error.field}: {error.path} {error.reason}"))
         if source.answered is not None:
-            remarks += _answered(found, mapping, source, given)
+            remarks += _answered(found, mapping, source, operation, given)
         shown = {name for name, _ in (entry for entry in found.entries if isinstance(entry, tuple))}
         missing = sorted(str(outcome) for outcome in mapping.outcomes if str(outcome) not in shown)
         if missing:
@@ -74,14 +76,21 @@ def _head(source: Source) -> Iterable[Remark]:
     yield Remark(f"Drafted from {source.name}: every line with 'review' is a guess with its likeness, 1.00 at most.")
 
 
-def _answered(found: Fields, mapping: FieldMapping, source: Source, given: Tree) -> list[Remark]:
+def _answered(found: Fields, mapping: FieldMapping, source: Source, operation: Operation, given: Tree) -> list[Remark]:
+    """Add the sample answer with what the draft makes of it; patients' texts that it finds become made-up ones."""
+    answer, text = source.answered, re.sub("\r\n?", "\n", source.answer_text)
     try:
-        verdict = mapping.interpret(source.answered, given, dict(EXCHANGE), {})
+        verdict = mapping.interpret(answer, given, dict(EXCHANGE), {})
+        known = strangers(verdict.body, operation.answer_phi)
+        text = replaced(text, known)
+        if isinstance(answer, Message):
+            answer = hl7v2.decode(text.replace("\n", "\r").encode(), "UNICODE UTF-8")
+        else:
+            answer = replaced(answer, known)
+        verdict = mapping.interpret(answer, given, dict(EXCHANGE), {})
     except MappingError as error:
         return [Remark(f"review: the sample answer is not understood yet: {error.field}: {error.path} {error.reason}")]
-    structured = isinstance(source.answered, dict | list)
-    text = source.answer_text.replace("\r\n", "\n").replace("\r", "\n")
-    found.add("answer", of_tree(source.answered) if structured else Line(text))
+    found.add("answer", Line(text) if isinstance(answer, Message) else of_tree(answer))
     if verdict.outcome in (Outcome.DONE, Outcome.ACCEPTED):
         found.add(verdict.outcome, of_tree(verdict.body))
     else:

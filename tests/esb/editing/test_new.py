@@ -93,6 +93,22 @@ def test_an_answer_becomes_an_example_of_what_the_draft_makes_of_it(tmp_path: Pa
     assert draft.value["response"][0]["when"] == "$ResultCode == '0' and $Lock.OrderNo == $request.orderNo"
 
 
+def test_patients_of_a_sample_answer_become_strangers(tmp_path: Path) -> None:
+    answer = tmp_path / "answer.hl7"
+    answer.write_text(
+        "MSH|^~\\&|HIS|H1|HUB|WX|20260115||RSP^K22^RSP_K21|R1|P|2.5.1|||||CHN|UNICODE UTF-8\r"
+        "MSA|AA|M1\rPID|1||P0000001^^^HIS^PI||张三丰||19330405|M|||某某路7号||13912345678\r",
+        "utf-8",
+        newline="",
+    )
+    text = new("patient.find", "--from", str(answer), "--answer", str(answer)).output
+    (example,) = yaml.load(text).value["examples"]
+    assert example["done"]["items"][0]["name"] == "测测测"
+    assert example["done"]["items"][0]["birthDate"] == "2001-02-03"
+    for secret in ("张三丰", "1933", "某某路", "13912345678", "P0000001"):
+        assert secret not in text.split("examples:")[1]
+
+
 def test_a_hospitals_own_words_are_understood(tmp_path: Path) -> None:
     request = tmp_path / "find.json"
     request.write_text('{"zdyhm": "R1"}', "utf-8")
