@@ -48,10 +48,16 @@ def resource_type(name: str, release: Release = "R4") -> Type:
 def _structure(name: str, release: Release, resource: bool = False) -> Type:
     if name == "Resource":
         return _RESOURCE
-    return Type("structure", make=lambda: dict(_fields(name, release, resource)))
+    return Type("structure", make=lambda: _fields(name, release, resource))
 
 
-def _fields(name: str, release: Release, resource: bool) -> Iterator[tuple[str, Type]]:
+@functools.cache
+def _fields(name: str, release: Release, resource: bool) -> Mapping[str, Type]:
+    """Made once, however many elements are of that type."""
+    return dict(_elements(name, release, resource))
+
+
+def _elements(name: str, release: Release, resource: bool) -> Iterator[tuple[str, Type]]:
     if resource:
         yield "resourceType", Type("text", required=True, words=(name,), title="The type of the resource")
     choices: dict[str, list[Type]] = {}
