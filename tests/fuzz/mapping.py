@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import re
 import signal
 import sys
 import traceback
@@ -28,6 +29,7 @@ with atheris.instrument_imports(include=["esb"]):
 
 SLOW_S = 10
 """An input that takes longer is a finding too."""
+_DETAILS = re.compile(r"[0-9]+|'[^']*'")
 SEEDS = Path(__file__).resolve().parents[2] / "mappings"
 
 
@@ -79,7 +81,7 @@ class Keeper:
 
     def __init__(self, target: Callable[[bytes], object], folder: Path) -> None:
         self._target, self._folder = target, folder
-        self._seen: set[tuple[str, int, str]] = set()
+        self._seen: set[tuple[str, int, str, str]] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, data: bytes) -> None:
@@ -92,7 +94,7 @@ class Keeper:
             signal.alarm(0)
 
     def _keep(self, data: bytes, error: Exception) -> None:
-        place = _place(error.__traceback__, type(error).__name__)
+        place = (*_place(error.__traceback__), type(error).__name__, _DETAILS.sub("", str(error))[-60:])
         if place in self._seen:
             return
         self._seen.add(place)
@@ -103,10 +105,10 @@ class Keeper:
         sys.stdout.flush()
 
 
-def _place(trace: TracebackType | None, kind: str) -> tuple[str, int, str]:
+def _place(trace: TracebackType | None) -> tuple[str, int]:
     frames = traceback.extract_tb(trace)
     last = next((frame for frame in reversed(frames) if "/esb/" in frame.filename), frames[-1])
-    return Path(last.filename).name, last.lineno or 0, kind
+    return Path(last.filename).name, last.lineno or 0
 
 
 def _too_slow(_: int, __: FrameType | None) -> None:
