@@ -52,7 +52,9 @@ def compare(expected: Any, found: Any, path: str = "") -> Comparison:
 def leaves(tree: Any, path: str = "") -> list[tuple[str, Any]]:
     """The leaves of a tree that are compared, each with its path."""
     if isinstance(tree, dict):
-        inner = ((f"{path}.{name}" if path else name, value) for name, value in tree.items() if not _skipped(name, value))
+        inner = (
+            (f"{path}.{name}" if path else name, value) for name, value in tree.items() if not _skipped(name, value)
+        )
         return [leaf for name, value in inner for leaf in leaves(value, name)]
     if isinstance(tree, list):
         return [leaf for value in tree for leaf in leaves(value, f"{path}[]")]

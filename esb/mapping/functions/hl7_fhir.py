@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from esb.codecs.fhir import MAX_DEPTH
-from esb.mapping.functions.digests import content
 from esb.codecs import hl7v2
 from esb.mapping.functions.numbers import int_
-from esb.mapping.functions.registry import counted, function, need_dict, need_list, need_text
+from esb.mapping.functions.registry import counted, function
 from esb.mapping.functions.sorts import Numeric
 from esb.mapping.values import FunctionError, is_message, kind
 from esb.model import Tree
 
-_A = {"resourceType": "Patient", "id": "1", "name": [{"family": "A"}]}
-_B = {"resourceType": "Patient", "id": "1", "name": [{"family": "A"}, {"family": "B"}], "gender": "male"}
-_C = {"resourceType": "Account", "id": "1"}
+_PATIENT = {"resourceType": "Patient", "id": "1"}
+_ACCOUNT = {"resourceType": "Account", "id": "1"}
 
 
-@function(("$x | flat_resources | pluck('id')", ["1", "1"], {"x": [[_A, []], [[_C]]]}))
+@function(("$x | flat_resources | pluck('id')", ["1", "1"], {"x": [[_PATIENT, []], [[_ACCOUNT]]]}))
 def flat_resources(value: Tree) -> list[Tree]:
     """The structures of lists in lists, however deep, as one list."""
     return _flat(value, list)
@@ -78,28 +75,3 @@ def minutes(value: Numeric, unit: str) -> int:
     if unit not in _SECONDS:
         raise FunctionError(f"a unit of time is one of {', '.join(_SECONDS)}")
     return int_(value) * _SECONDS[unit] // 60
-
-
-@function(
-    ("$x | merged | pluck('gender')", ["male"], {"x": [_A, _B, _C]}),
-    ("$x | merged | count", 2, {"x": [_A, _B, _C]}),
-    ("$x | merged | first | pluck('name') | first | pluck('family')", ["A", "B"], {"x": [_A, _B]}),
-)
-def merged(value: list[Tree]) -> list[Tree]:
-    """Resources of one type and id as one: lists get what they lack, structures are merged, of texts the last stays."""
-    found: dict[tuple[str, str], Tree] = {}
-    for resource in map(need_dict, need_list(value)):
-        key = need_text(resource.get("resourceType")), need_text(resource.get("id"))
-        found[key] = _union(found[key], resource) if key in found else resource
-    return list(found.values())
-
-
-def _union(one: Tree, other: Tree, depth: int = 0) -> Tree:
-    if depth > MAX_DEPTH:
-        raise FunctionError(f"is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(one, dict) and isinstance(other, dict):
-        both = {name: _union(one[name], other[name], depth + 1) for name in one.keys() & other.keys()}
-        return {**one, **other, **both}
-    if isinstance(one, list) and isinstance(other, list):
-        return list({content(part): part for part in one + other}.values())
-    return other
