@@ -114,14 +114,14 @@ def _translated(compiled: Translation, message: Any) -> Iterable[Any]:
 
 
 def _parts(verdict: Any) -> tuple[Any, ...]:
-    return verdict.outcome, verdict.body, verdict.code, verdict.details
+    return verdict.outcome, verdict.body, verdict.code, verdict.message, verdict.details
 
 
 def _found(compiled: Mapping, found: Any) -> tuple[Any, ...]:
     if found is None:
         return _parts(compiled._unmatched())
-    index, body, code, _, details = found
-    return compiled._outcomes[index], body, code, details
+    index, *parts = found
+    return compiled._outcomes[index], *parts
 
 
 def same(public: Callable[[], Any], slow: Callable[[], Any], fast: Callable[[], Any]) -> Iterable[Any]:
