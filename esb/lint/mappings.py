@@ -10,6 +10,7 @@ from esb.endpoint import Endpoint
 from esb.errors import Finding, Outcome
 from esb.lint.places import Places
 from esb.mapping import Mapping, Translation, check, check_translation
+from esb.mapping.shape import Constant, Sheet
 from esb.types import ANY, Description, Type
 
 
@@ -17,14 +18,20 @@ def mapping_findings(
     mapping: Mapping, operation: Operation, endpoint: Endpoint | None, places: Places
 ) -> Iterator[Finding]:
     """Everything that cannot be right in an operation's mapping; without an endpoint its system is not looked at."""
-    system = Description()
     if endpoint is not None and mapping.action_is_fixed:
-        system = endpoint.describe(mapping.action)
         yield from _sentences(mapping, endpoint, places)
-    found = check(mapping.sheet, operation.request_type, operation.answer_type, system, fhir_resource)
-    yield from map(places.of, found.problems)
+    yield from sheet_findings(mapping.sheet, operation, endpoint, places)
     yield from _refusals(mapping, operation, places)
     yield from _examples(mapping, operation, places)
+
+
+def sheet_findings(sheet: Sheet, operation: Operation, endpoint: Endpoint | None, places: Places) -> Iterator[Finding]:
+    """What the types of both sides say, of a mapping that could not be compiled too."""
+    system = Description()
+    if endpoint is not None and isinstance(sheet.action, Constant):
+        system = endpoint.describe(str(sheet.action.value))
+    found = check(sheet, operation.request_type, operation.answer_type, system, fhir_resource)
+    yield from map(places.of, found.problems)
 
 
 def translation_findings(translation: Translation, places: Places) -> Iterator[Finding]:
@@ -62,7 +69,7 @@ def _refusals(mapping: Mapping, operation: Operation, places: Places) -> Iterato
     for code in sorted(mapping.refusal_codes - set(operation.refusals)):
         known = ", ".join(operation.refusals) or "none"
         hint = nearest(code, operation.refusals) or f"x-refusals of {operation.name}: {known}"
-        yield places.at(mapping.file, ("response",), f"refusal '{code}' is not in the contract", hint)
+        yield places.value(mapping.file, mapping.sheet.codes[code], f"refusal '{code}' is not in the contract", hint)
 
 
 def _examples(mapping: Mapping, operation: Operation, places: Places) -> Iterator[Finding]:

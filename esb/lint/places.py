@@ -31,6 +31,10 @@ class Places:
         found = [known for known in document.keys if known[:1] == path[:1] and known[-1] == path[-1]]
         return document.finding(found[0] if found else path, message, hint, at_key=True)
 
+    def value(self, file: str, path: PathTuple, message: str, hint: str = "") -> Finding:
+        """A finding at the value of ``path``."""
+        return self._file(file)[0].finding(path, message, hint)
+
     def _file(self, file: str) -> tuple[Document, list[str]]:
         if file not in self._files:
             text = Path(file).read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from esb.config.settings import Settings
 from esb.contract import Contract, load_contract
 from esb.endpoint import Endpoint, load_endpoint
 from esb.errors import ConfigError, Finding
-from esb.lint.mappings import mapping_findings
+from esb.lint.mappings import mapping_findings, sheet_findings
 from esb.lint.places import Places
 from esb.lint.routes import never_absent, route_findings, unused_endpoints
-from esb.mapping import Codes, ExampleResult, Parts, load_codes, load_mapping, load_used_parts, run_examples
+from esb.mapping import Codes, ExampleResult, Parts, Unreadable, load_codes, load_mapping, load_used_parts, run_examples
 from esb.mapping import Mapping as FieldMapping
+from esb.mapping.shape import Sheet
 from esb.observe import Metrics
 
 
@@ -84,7 +85,7 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
     found += never_absent(routes, mappings)
     if contract is not None:
         found += route_findings(contract, routes)
-        found += _mapping_findings(contract, routes, mappings, endpoints)
+        found += _mapping_findings(contract, routes, mappings, loading.broken, endpoints)
     if found or contract is None or codes is None or parts is None:
         raise ConfigError(found)
     for mapping in mappings.values():
@@ -96,13 +97,16 @@ def _mapping_findings(
     contract: Contract,
     routes: Routes,
     mappings: Mapping[str, FieldMapping | None],
+    broken: Mapping[str, Sheet],
     endpoints: Mapping[str, Endpoint | None],
 ) -> Iterator[Finding]:
     places = Places()
     for name, mapping in mappings.items():
-        if mapping is not None and name in contract.operations:
-            endpoint = endpoints.get(routes.routes[name].to)
-            yield from mapping_findings(mapping, contract.operations[name], endpoint, places)
+        operation, endpoint = contract.operations.get(name), endpoints.get(routes.routes[name].to)
+        if operation is not None and mapping is not None:
+            yield from mapping_findings(mapping, operation, endpoint, places)
+        elif operation is not None and name in broken:
+            yield from sheet_findings(broken[name], operation, endpoint, places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,8 @@ class _Loading:
     parts: Parts | None
     clock: Clock
     metrics: Metrics
+    broken: dict[str, Sheet] = field(default_factory=dict)
+    """What could be read of mappings that have mistakes, by operation."""
 
     def endpoint(self, name: str) -> Endpoint:
         """One endpoint connected, its adapter's and envelopes' settings checked."""
@@ -133,12 +139,19 @@ class _Loading:
             return None
         file = mapping_file(self.settings.mappings, config, operation)
         if file.is_file():
-            return load_mapping(file, self.codes, self.parts)
+            return self._mapping(file, operation, self.codes, self.parts)
         others = set(self.routes.written)
         hint = nearest(operation, (each.stem for each in file.parent.glob("*.yaml") if each.stem not in others))
         place = ("routes", operation)
         message = f"mapping '{file.as_posix()}' does not exist"
         raise ConfigError([self.routes.finding(place, message, hint, at_key=True)])
+
+    def _mapping(self, file: Path, operation: str, codes: Codes, parts: Parts) -> FieldMapping:
+        try:
+            return load_mapping(file, codes, parts)
+        except Unreadable as error:
+            self.broken[operation] = error.sheet
+            raise
 
 
 def mapping_file(folder: Path, config: EndpointConfig, operation: str) -> Path:

@@ -2,7 +2,7 @@
 
 from esb.mapping.checks import Checked, check, check_translation
 from esb.mapping.codes import Codes, load_codes
-from esb.mapping.compile import Mapping, MappingError, Verdict, compile_mapping, load_mapping
+from esb.mapping.compile import Mapping, MappingError, Unreadable, Verdict, compile_mapping, load_mapping
 from esb.mapping.examples import Example, ExampleResult, run_examples
 from esb.mapping.parts import Parts, load_parts, load_used_parts
 from esb.mapping.translation import Translation, is_translation, load_translation, run_translation_examples
@@ -18,6 +18,7 @@ __all__ = [
     "Parts",
     "Problem",
     "Translation",
+    "Unreadable",
     "Verdict",
     "check",
     "check_translation",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from esb.codecs.yaml import PathTuple
 from esb.errors import Outcome
+from esb.mapping.codes import Lookup
 from esb.mapping.expr import RESPONSE
-from esb.mapping.nodes import Default, Literal, Node, Pipe
+from esb.mapping.nodes import Both, Compare, Default, ListOf, Literal, Node, Path, Pipe
 from esb.mapping.reader import BROKEN, Reader
 from esb.mapping.shape import Case, Constant, Expression, Shape
 
@@ -108,23 +110,39 @@ class _OutcomeReader:
         )
         if node is BROKEN:
             return
-        words = _words(node)
+        words = _words(node, _said(self.when.node) if self.when else {})
         if words is None:
             hint = "write text or use '| meaning(table)'"
             self.reader.find(path, "the codes of a refusal must be known beforehand", hint)
         elif "" in words:
             self.reader.find(path, "the code of a refusal must not be empty")
-        self.reader.sheet.codes.update(words or ())
+        for word in words or ():
+            self.reader.sheet.codes.setdefault(word, path)
 
 
-def _words(node: Node) -> frozenset[str] | None:
-    """All texts an expression can give, or None when they are not known."""
+def _words(node: Node, said: Mapping[str, tuple[str, ...]]) -> frozenset[str] | None:
+    """All texts an expression can give, or None when they are not known; ``said`` are texts that paths are then."""
     match node:
         case Literal(value=str()):
             return frozenset([node.value])
+        case Pipe(value=Path(text=path), call=Lookup() as lookup) if path in said and node.words is not None:
+            return frozenset(lookup[text] for text in said[path] if text in lookup or lookup.default is not None)
         case Pipe():
             return node.words
         case Default():
-            left, right = _words(node.value), _words(node.otherwise)
+            left, right = _words(node.value, said), _words(node.otherwise, said)
             return None if left is None or right is None else left | right
     return None
+
+
+def _said(when: Node) -> dict[str, tuple[str, ...]]:
+    """What a condition says of paths when it holds: ``$code in ['1', '2']`` and ``$code == '1'``."""
+    match when:
+        case Both(left, right):
+            return {**_said(left), **_said(right)}
+        case Compare("==", Path(text=path), Literal(value=str() as text)):
+            return {path: (text,)}
+        case Compare("in", Path(text=path), ListOf(items)):
+            texts = tuple(item.value for item in items if isinstance(item, Literal) and isinstance(item.value, str))
+            return {path: texts} if len(texts) == len(items) else {}
+    return {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, NamedTuple, Self, TypeVar
 
 from esb.codecs import yaml
-from esb.errors import ConfigError, Outcome
+from esb.errors import ConfigError, Finding, Outcome
 from esb.mapping import values
 from esb.mapping.cases import read_cases
 from esb.mapping.codegen import Program
@@ -42,6 +43,14 @@ class MappingError(Exception):
         super().__init__(f"{file}:{line}: {field}: {path + ' ' if path else ''}{reason}")
 
 
+class Unreadable(ConfigError):
+    """A file with mistakes; ``sheet`` is what could be read of it, so that it can be checked all the same."""
+
+    def __init__(self, findings: Iterable[Finding], sheet: Sheet) -> None:
+        super().__init__(findings)
+        self.sheet = sheet
+
+
 E = TypeVar("E")
 
 
@@ -71,7 +80,7 @@ class Compiled(ABC, Generic[E]):
         reader = Reader(document, codes, parts, text)
         read = cls._read(reader)
         if reader.findings:
-            raise ConfigError(reader.findings)
+            raise Unreadable(reader.findings, read.sheet)
         try:
             return cls(read, text, codes, parts)
         except (SyntaxError, RecursionError, MemoryError):

@@ -96,7 +96,7 @@ class Token(NamedTuple):
 _SPACE = re.compile(r"\s*")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _WORD = re.compile(r"[^\W\d]\w*")
-_NAME = re.compile(r"\w+")
+_FIRST = re.compile(r"@?\w+|#text")
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _OPERATOR = re.compile(r"==|!=|<=|>=|\?\?|[<>|()\[\],?]")
 _KEY = re.compile(r"\.(?:(@?\w+)|(#text)|'((?:[^']|'')*)')")
@@ -279,8 +279,10 @@ class Parser:
             self._unexpected(f"'{text}'")
 
     def _unexpected(self, wanted: str) -> NoReturn:
-        found = "the end" if self.token.sort == "end" else f"'{self.token.text}'"
-        raise ExprError(self.token.offset, f"expected {wanted}, found {found}")
+        ended = self.token.sort == "end"
+        hint = _COMMA_HINT if ended and self.text.count("(") > self.text.count(")") else ""
+        found = "the end" if ended else f"'{self.token.text}'"
+        raise ExprError(self.token.offset, f"expected {wanted}, found {found}", hint)
 
     def _advance(self) -> None:
         self.token = self._next()
@@ -302,11 +304,11 @@ class Parser:
         raise ExprError(start, f"'{self.text[start]}' does not belong in an expression")
 
     def _path(self, start: int) -> Token:
-        match = _NAME.match(self.text, start + 1) or _QUOTED.match(self.text, start + 1)
+        match = _FIRST.match(self.text, start + 1) or _QUOTED.match(self.text, start + 1)
         if not match:
             raise ExprError(start, "a path needs a name after '$'")
         self.at = match.end()
-        name = match[0] if match.re is _NAME else _unquote(match[1])
+        name = match[0] if match.re is _FIRST else _unquote(match[1])
         root, steps = self.scope.resolve(name)
         if not root:
             known = [*self.scope.loops, *sorted(self.scope.roots)]
@@ -356,6 +358,7 @@ class Parser:
             raise ExprError(offset, f"the exchange has no '{steps[0].name}'", nearest(steps[0].name, EXCHANGE_KEYS))
 
 
+_COMMA_HINT = "an expression with a comma stands in quotes where it is inside braces or brackets"
 _CONSTANTS = {"true": True, "false": False, "null": None}
 
 

@@ -141,7 +141,7 @@ class Sheet:
     gives: Shape | None = None
     formats: tuple[tuple[str, str], ...] = ()
     cases: list[Case] = field(default_factory=list)
-    codes: set[str] = field(default_factory=set)
+    codes: dict[str, PathTuple] = field(default_factory=dict)
     sources: dict[str, list[tuple[str, Mark]]] = field(
         default_factory=lambda: {"request": [], "answer": [], "site": []}
     )

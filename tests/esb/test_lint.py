@@ -265,6 +265,24 @@ def test_a_broken_line_of_routes_hides_no_other_mistake(demo: Configured) -> Non
     assert "no route leads to" not in found
 
 
+def test_a_file_that_does_not_compile_is_checked_all_the_same(demo: Configured) -> None:
+    demo.edit("mappings/his_soap/schedule.list.yaml", "| fen", "| fenn")
+    demo.edit("mappings/his_soap/schedule.list.yaml", "$s.DoctorName", "$s.DoctorNam")
+    demo.edit("mappings/his_soap/schedule.list.yaml", "  From: $from", "  From: $form")
+    found = "\n".join(demo.findings())
+    for part in ("unknown function 'fenn'", "'$s.DoctorNam'", "'$form': the contract's request has no 'form'"):
+        assert part in found, found
+
+
+def test_a_table_of_errors_may_know_more_than_a_case_lets_in(demo: Configured) -> None:
+    file = "mappings/his_soap/registration.lock.yaml"
+    table = demo.folder / "mappings" / "codes" / "his_error.yaml"
+    table.write_text(table.read_text("utf-8").replace("entries:", "to_canonical: {'7777': moon_is_down}\nentries:", 1))
+    demo.load()
+    demo.edit(file, "in ['1001', ", "in ['7777', '1001', ")
+    assert any("lock.yaml:26:21: refusal 'moon_is_down' is not in the contract" in each for each in demo.findings())
+
+
 def test_a_finding_of_an_adapter_stands_at_the_field(demo: Configured) -> None:
     demo.edit("mappings/parking_ake/parking.fee.yaml", "  body:\n", "  boddy:\n")
     (line,) = [at for at, text in enumerate(lines(demo, "mappings/parking_ake/parking.fee.yaml"), 1) if "boddy" in text]
