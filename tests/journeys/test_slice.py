@@ -124,4 +124,4 @@ def test_the_exchange_of_a_read_shows_its_state_and_no_answer(bus: Bus) -> None:
     assert (status, headers["x-request-id"]) == (200, "one-read")
     row = bus.row("department.list", "one-read", "request_id")
     status, _, state = bus.call("GET", f"/v1/exchanges/{row['id']}")
-    assert (status, state) == (200, {"id": row["id"], "outcome": "done", "final": True})
+    assert (status, state) == (200, {"id": row["id"], "outcome": "done", "final": True, "version": row["version"]})
