@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from esb.codecs import DecodeError
+from esb.codecs import DecodeError, json
 from esb.codecs.formats import FORMATS
 from esb.codecs.yaml import nearest
 from esb.config.settings import Settings
@@ -237,7 +237,11 @@ def _format(data: bytes) -> str:
         return "hl7v2"
     if start[:1] == b"<":
         return "xml"
-    return "fhir" if start[:1] == b"{" and b'"resourceType"' in data else "json"
+    try:
+        tree = json.decode(data) if b'"resourceType"' in data else None
+    except DecodeError:
+        return "json"
+    return "fhir" if isinstance(tree, dict) and "resourceType" in tree else "json"
 
 
 def _fits(type_: str, tree: Tree, format: str) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from esb.codecs.yaml import nearest
 from esb.contract import Operation
-from esb.explain.lineage import Origin, Source, normal, origins
+from esb.explain.lineage import origins
+from esb.explain.origin import Origin, Source, normal, plain
 from esb.lint import Plan
 from esb.mapping import Mapping as FieldMapping
 from esb.mapping import Translation
@@ -81,16 +82,12 @@ class Lineage:
             "field": self.name,
             "file": self.file,
             "made": [
-                {
-                    **asdict(made.origin),
-                    "contract": list(map(asdict, made.contract)),
-                    "system": list(map(asdict, made.system)),
-                }
+                {**plain(made.origin), "contract": plain(made.contract), "system": plain(made.system)}
                 for made in self.made
             ],
-            "used": list(map(asdict, self.used)),
-            "contract": list(map(asdict, self.contract)),
-            "system": list(map(asdict, self.system)),
+            "used": plain(self.used),
+            "contract": plain(self.contract),
+            "system": plain(self.system),
         }
 
 

@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Literal, TypeAlias
 
-from esb.codecs import yaml
-from esb.codecs.yaml import Document, PathTuple
+from esb.codecs.yaml import PathTuple
+from esb.explain.origin import Condition, Documents, Origin, Over, Passed, Side, Source, Table, Way, When, field_name
 from esb.mapping import Mapping as FieldMapping
 from esb.mapping import Translation
 from esb.mapping.codes import Lookup
@@ -49,93 +48,6 @@ from esb.mapping.shape import (
 from esb.mapping.trace import case_target
 from esb.mapping.tracer import NOWHERE, SAME_ITEMS, call_text, step_text
 
-Side: TypeAlias = Literal["action", "request", "response", "gives"]
-When: TypeAlias = Literal["case", "condition", "otherwise", "argument"]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A path as written and from its root."""
-
-    written: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A code table in the direction in which it is read; ``default`` stands for all that is not in it."""
-
-    name: str
-    file: str
-    entries: Mapping[str, str]
-    default: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """A function that a value passes through, in a sentence, and its code table if it looks one up."""
-
-    written: str
-    summary: str
-    table: Table | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One of the values joined by ``??``: what it reads, what that passes through, what happens when it is missing."""
-
-    written: str
-    sources: tuple[Source, ...]
-    steps: tuple[Passed, ...]
-    missing: str
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What must hold for a field to be there. ``otherwise``: none of the options before may hold."""
-
-    kind: When
-    written: str
-    file: str
-    line: int
-    sources: tuple[Source, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """A loop that makes a field once for each item of ``sources``."""
-
-    written: str
-    file: str
-    line: int
-    sources: tuple[Source, ...]
-    steps: tuple[Passed, ...]
-    missing: str
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A place that makes a field. ``field`` is its name without the side: ``PID-3.1``, ``items[].fee``.
-
-    ``parts`` are the parts it stands in, outermost first; ``ways`` are empty for a constant, which is ``written``.
-    """
-
-    side: Side
-    target: str
-    field: str
-    file: str
-    line: int
-    written: str
-    ways: tuple[Way, ...]
-    loops: tuple[Over, ...]
-    conditions: tuple[Condition, ...]
-    parts: tuple[str, ...]
-
-    @property
-    def sources(self) -> Iterator[Source]:
-        """Every path that its value is made of."""
-        return (source for way in self.ways for source in way.sources)
-
 
 def origins(mapping: FieldMapping | Translation) -> tuple[Origin, ...]:
     """Every place of a mapping or a translation that makes a field, in the order of the file."""
@@ -148,34 +60,6 @@ def origins(mapping: FieldMapping | Translation) -> tuple[Origin, ...]:
     for at, case in enumerate(sheet.cases):
         found += walk.case(case, at)
     return tuple(found)
-
-
-def normal(path: str) -> str:
-    """A path without its indexes, so that all items of a list are alike."""
-    return _INDEX.sub("", path)
-
-
-_INDEX = re.compile(r"\[[0-9*]*\]")
-_HEAD = re.compile(r"(?:request|gives|response(?:\[\d+\])?\.(?:done|accepted))(?:\[\d*\])*(?:\.|$)")
-
-
-def field_name(target: str) -> str:
-    """A target without the side it is on: ``response[1].done.items[].fee`` is ``items[].fee``."""
-    return _HEAD.sub("", target, count=1) or target
-
-
-class Documents:
-    """The files of mappings, each read once; ``texts`` are those that are known already."""
-
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts, self._read = texts, dict[str, Document]()
-
-    def line(self, file: str, path: PathTuple) -> int:
-        """The line of the value at a path."""
-        if file not in self._read:
-            text = self._texts.get(file)
-            self._read[file] = yaml.load(FilePath(file), file) if text is None else yaml.load(text, file)
-        return self._read[file].mark(path).line
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final, TypeAlias
 
 from esb.contract import Operation
-from esb.explain.lineage import Origin, Source, normal
+from esb.explain.origin import Origin, Source, normal
 from esb.mapping.functions.people import mask_id, mask_name, mask_phone
 from esb.mapping.nodes import Compare, Node, children, paths, written
 from esb.mapping.tracer import Called, Line, Read

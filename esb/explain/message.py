@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from esb.config.settings import Settings
 from esb.explain.choose import Chooser, Chosen
-from esb.explain.lineage import Documents, normal, origins
+from esb.explain.lineage import origins
 from esb.explain.masking import LineMask, Masker, Shown
+from esb.explain.origin import Documents, normal, plain
 from esb.lint import Plan
 from esb.mapping import Mapping as FieldMapping
 from esb.mapping import MappingError, Translation
@@ -115,7 +116,8 @@ class Explained:
 
     def tree(self) -> dict[str, Any]:
         """For JSON: the fields of the dataclasses by name."""
-        return asdict(self)
+        tree: dict[str, Any] = plain(self)
+        return tree
 
 
 def explain_file(

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from esb.explain.fields import About, Lineage, Made
-from esb.explain.lineage import Condition, Passed
 from esb.explain.masking import Shown
 from esb.explain.message import CallStep, Explained, Fact, Followed, PathStep
+from esb.explain.origin import Condition, Passed
 
 _MOST_ITEMS = 3
 _MOST_ENTRIES = 12
