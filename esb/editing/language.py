@@ -128,6 +128,7 @@ def codes() -> Schema:
         "to_canonical": {**words, "description": "More of their codes, one way: their code: canonical word."},
         "to_theirs": {**words, "description": "More canonical words, one way: canonical word: their code."},
         "default": {**default, "description": "Only where written; else what is not here is an error."},
+        "standard": {"type": "boolean", "description": "Kept for reference: it may be used by no mapping."},
     }
     some = [{"required": [key]} for key in ("entries", "to_canonical", "to_theirs")]
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -121,7 +122,12 @@ def _line(head: str, line: Line, indent: int) -> Iterator[str]:
         yield from (f"{' ' * (indent + 2)}{part}" for part in line.value.rstrip("\n").split("\n"))
         return
     text = f"{head} {scalar(line.value)}"
-    yield f"{text:<{_COLUMN}} # review: {line.review}" if line.review else text
+    yield f"{text}{' ' * (_COLUMN - _width(text))} # review: {line.review}" if line.review else text
+
+
+def _width(text: str) -> int:
+    """Columns on a screen, where a Chinese character takes two."""
+    return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def scalar(value: Tree) -> str:

@@ -55,12 +55,12 @@ def test_lint_counts_what_is_sound_and_lists_what_is_not(demo: Configured) -> No
     assert found.exit_code == 2
     assert json.loads(found.output)["findings"][0] | {"file": ""} == {
         "file": "",
-        "line": 9,
+        "line": 10,
         "column": 14,
         "message": "adapter 'sap' does not exist",
         "hint": "did you mean 'soap'?",
     }
-    assert "routes.yaml:9:14: adapter 'sap' does not exist" in esb("lint").output
+    assert "routes.yaml:10:14: adapter 'sap' does not exist" in esb("lint").output
 
 
 def test_the_bus_does_not_start_on_what_lint_refuses(demo: Configured) -> None:
