@@ -87,11 +87,12 @@ class Lis(socketserver.StreamRequestHandler):
 
 
 if __name__ == "__main__":
-    file = Path(os.environ.get("THIRD_PATIENTS", "var/third/patients.db"))
+    file = Path("var/third/patients.db")
     file.unlink(missing_ok=True)
     with sqlite3.connect(file) as database:
         database.execute("CREATE TABLE 病人视图 (病人号, 姓名, 性别, 出生, 电话, 证件号)")
         database.execute("INSERT INTO 病人视图 VALUES ('P301', '测试患者', '1', '19000101', '', '110101190001011236')")
-    lis = socketserver.ThreadingTCPServer(("127.0.0.1", 12590), Lis)
+    lis = socketserver.ThreadingTCPServer(("127.0.0.1", int(os.environ.get("THIRD_LIS", 12590))), Lis)
     threading.Thread(target=lis.serve_forever, daemon=True).start()
-    ThreadingHTTPServer(("127.0.0.1", 18090), His).serve_forever()
+    his = os.environ.get("THIRD_HIS", "http://127.0.0.1:18090")
+    ThreadingHTTPServer(("127.0.0.1", int(his.rpartition(":")[2])), His).serve_forever()
