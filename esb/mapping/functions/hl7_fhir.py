@@ -6,7 +6,7 @@ from typing import Any
 
 from esb.codecs import hl7v2
 from esb.mapping.functions.numbers import int_
-from esb.mapping.functions.registry import counted, function
+from esb.mapping.functions.registry import counted, function, need_text
 from esb.mapping.functions.sorts import Numeric
 from esb.mapping.values import FunctionError, is_message, kind
 from esb.model import Tree
@@ -15,9 +15,9 @@ _PATIENT = {"resourceType": "Patient", "id": "1"}
 _ACCOUNT = {"resourceType": "Account", "id": "1"}
 
 
-@function(("$x | flat_resources | pluck('id')", ["1", "1"], {"x": [[_PATIENT, []], [[_ACCOUNT]]]}))
-def flat_resources(value: Tree) -> list[Tree]:
-    """The structures of lists in lists, however deep, as one list."""
+@function(("$x | flatten_all | pluck('id')", ["1", "1"], {"x": [[_PATIENT, []], [[_ACCOUNT]]]}))
+def flatten_all(value: Tree) -> list[Tree]:
+    """The items of lists in lists, however deep, as one list."""
     return _flat(value, list)
 
 
@@ -72,6 +72,6 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604800}
 )
 def minutes(value: Numeric, unit: str) -> int:
     """A duration in whole minutes; its unit is one of UCUM's s, min, h, d and wk."""
-    if unit not in _SECONDS:
+    if need_text(unit) not in _SECONDS:
         raise FunctionError(f"a unit of time is one of {', '.join(_SECONDS)}")
     return int_(value) * _SECONDS[unit] // 60

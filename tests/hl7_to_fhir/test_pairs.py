@@ -1,0 +1,70 @@
+"""The mappings make at least 90% of what the public pairs expect, and what they make is FHIR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, reduce
+from typing import Any
+
+import pytest
+
+from esb.codecs import fhir
+from tests.hl7_to_fhir.corpus import CORPUS, pairs, to_fhir
+from tests.hl7_to_fhir.round_trip import KINDS, round_trips
+from tests.hl7_to_fhir.score import FIELDS_OF, Score, score
+
+LEAST = 0.9
+
+pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason="the public pairs are not on this machine")
+
+
+@cache
+def forth() -> Score:
+    return reduce(Score.__add__, map(score, pairs()))
+
+
+@cache
+def back() -> Score:
+    return reduce(Score.__add__, (found for pair in pairs() for found in round_trips(pair)))
+
+
+def test_there_are_the_pairs_that_the_figures_are_of() -> None:
+    kinds = [pair.kind for pair in pairs()]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"ADT": 30, "SIU": 6, "ORU": 3, "ORM": 3}
+
+
+def test_resources_of_every_type_are_made() -> None:
+    assert forth().all_counts().share >= LEAST
+    assert {kind: tally.share for kind, tally in forth().counts.items() if tally.share < LEAST} == {}
+
+
+@pytest.mark.parametrize("kind", FIELDS_OF)
+def test_the_fields_of_a_type_are_equal(kind: str) -> None:
+    assert forth().fields[kind].share >= LEAST
+
+
+def test_few_resources_are_made_that_nobody_expects() -> None:
+    total = forth().all_counts()
+    assert total.surplus <= total.expected * 0.02
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_resource_returns_from_hl7_as_it_was(kind: str) -> None:
+    assert back().fields[kind].share >= LEAST
+    assert back().counts[kind].share == 1
+
+
+@pytest.mark.parametrize("pair", list(pairs()), ids=lambda pair: pair.id)
+def test_a_bundle_is_valid_and_its_references_lead_somewhere(pair: Any) -> None:
+    bundle = to_fhir(pair.kind, pair.message)
+    assert fhir.validate(bundle, "R4") == []
+    inside = {f"Bundle/{bundle['id']}", *(entry["request"]["url"] for entry in bundle["entry"])}
+    assert set(_references(bundle)) <= inside
+
+
+def _references(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        yield from (value for name, value in tree.items() if name == "reference" and isinstance(value, str))
+        tree = list(tree.values())
+    for part in tree if isinstance(tree, list) else ():
+        yield from _references(part)
