@@ -99,7 +99,8 @@ class LineMask:
     def read(self, step: Read) -> Shown:
         if _nobodys(step.source):
             return _whole(step.value, lambda text: text)
-        described = step.source.startswith("request.")
+        same = self._described and step.value == self.line.value
+        described = step.source.startswith("request.") or same
         return self.masker.shown(step.value, self.reads[step.written], described=described)
 
     def given(self, step: Called) -> Shown:
@@ -116,9 +117,13 @@ class LineMask:
             return _whole(self.line.value, lambda text: text)
         return self._made(self.line.value)
 
+    @property
+    def _described(self) -> bool:
+        """Whether it makes a field of the contract, which then says that it is a patient's, or is not."""
+        return self.line.kind == "field" and (".done" in self.line.target or ".accepted" in self.line.target)
+
     def _made(self, value: Tree) -> Shown:
-        target = self.line.target
-        described = ".done" in target or ".accepted" in target or self.line.kind == "condition"
+        described = self._described or self.line.kind == "condition"
         reads = [step for step in self.line.steps if isinstance(step, Read)]
         if reads and all(_nobodys(step.source) for step in reads):
             return _whole(value, lambda text: text)

@@ -173,7 +173,7 @@ class _Telling:
             name,
             action,
             str(verdict.outcome) if verdict else "",
-            verdict.message if verdict and not trace.lines[-1:] else "",
+            verdict.message if verdict and not any(tried.held for tried in trace.cases) else "",
             cases,
             tuple(fact for fact in facts if id(fact) not in shown and fact.target != "action"),
             _mistake(trace.error),

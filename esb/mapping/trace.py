@@ -41,7 +41,7 @@ def trace_build(mapping: Mapping, request: Tree, exchange: Tree, site: Tree) -> 
             trace.result = tracer.whole(mapping.sheet.request)
     except Exception as error:
         tracer.blame(error)
-        trace.error = _error(lambda: mapping.build_slowly(request, exchange, site))
+        trace.error = _error(mapping.file, error, lambda: mapping.build_slowly(request, exchange, site))
     return trace
 
 
@@ -59,7 +59,7 @@ def trace_interpret(mapping: Mapping, answer: Tree, request: Tree, exchange: Tre
                 break
     except Exception as error:
         tracer.blame(error)
-        trace.error = _error(lambda: mapping.interpret_slowly(answer, request, exchange, site))
+        trace.error = _error(mapping.file, error, lambda: mapping.interpret_slowly(answer, request, exchange, site))
     trace.cases = tuple(tried)
     if trace.error is None and trace.verdict is None:
         trace.verdict = mapping.interpret_slowly(answer, request, exchange, site)
@@ -77,16 +77,17 @@ def trace_translate(translation: Translation, message: Tree, exchange: Tree, sit
             trace.result = tracer.whole(translation.sheet.gives)
     except Exception as error:
         tracer.blame(error)
-        trace.error = _error(lambda: translation.translate_slowly(message, exchange, site))
+        trace.error = _error(translation.file, error, lambda: translation.translate_slowly(message, exchange, site))
     return trace
 
 
-def _error(again: Callable[[], object]) -> MappingError:
+def _error(file: str, seen: Exception, again: Callable[[], object]) -> MappingError:
+    """The error of the evaluator; looking on needs more of Python's stack, so that it alone may fail."""
     try:
         again()
     except MappingError as error:
         return error
-    raise AssertionError("a trace failed where the evaluator does not")
+    return MappingError(file, 1, "", "", f"cannot be traced: {type(seen).__name__}")
 
 
 def case_target(case: Case, at: int) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -188,3 +190,20 @@ def test_no_case_that_matches_is_malformed() -> None:
     trace = trace_interpret(made(), {"Code": "5"}, {}, {}, {})
     assert trace.verdict is not None
     assert (trace.verdict.outcome, [tried.held for tried in trace.cases]) == ("malformed", [False, False])
+
+
+def test_what_is_too_deep_to_be_looked_on_says_so_and_nothing_else_is_claimed() -> None:
+    deep = "".join("  " * (at + 1) + "a:\n" for at in range(60))
+    mapping = made(f"action: A\nrequest:\n{deep}{'  ' * 61}b: $x\nresponse: {{done: {{}}}}\n")
+    limit = sys.getrecursionlimit()
+    frames = len(inspect.stack())
+    sys.setrecursionlimit(frames + 420)
+    try:
+        trace = trace_build(mapping, {"x": 1}, {}, {})
+        action, result = mapping.build_slowly({"x": 1}, {}, {})
+    finally:
+        sys.setrecursionlimit(limit)
+    assert (action, trace.result) == ("A", None)
+    assert result
+    assert trace.error is not None
+    assert trace.error.reason == "cannot be traced: RecursionError"
