@@ -150,6 +150,10 @@ class _Parts(Mapping[str, Type]):
         return len(list(iter(self)))
 
 
+_DELIMITERS = (("MSH", "1"), ("MSH", "2"))
+"""Required by HL7, but written by the codec and never by a mapping."""
+
+
 @lru_cache(16384)
 def _type(path: Path, version: str, strict: bool) -> Type | None:
     """The field or component, as the first version has it that does."""
@@ -158,7 +162,8 @@ def _type(path: Path, version: str, strict: bool) -> Type | None:
         return None
     kind, _, data_type, name, *_ = child.reference
     sort = _SORTS.get(data_type, "structure" if kind == "sequence" else "text")
-    required, title = strict and at == version and child.required, _title(name)
+    required = strict and at == version and child.required and path not in _DELIMITERS
+    title = _title(name)
     if sort == "any" or (kind != "sequence" and len(path) == 4):
         return Type(sort, child.many, required, title=title)
     make: Callable[[], Mapping[str, Type]] = partial(_Parts, path, version, strict)
