@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from esb.editing.leaves import Leaf
 
 _NAME = re.compile(r"@?\w+|#text")
-_FIRST = re.compile(r"\w+")
+_FIRST = re.compile(r"@?\w+")
 
 Chain = tuple[tuple[str, ...], ...]
 
