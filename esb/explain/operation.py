@@ -41,7 +41,6 @@ def explanation(plan: Plan, operation: str) -> dict[str, Any]:
             "file": mapping.file,
             "action": mapping.action if mapping.action_is_fixed else "(computed)",
             "fields": list(mapping.request_fields),
-            "reads": sorted({f"${path}" for path, _ in mapping.source_paths("request")}),
             "outcomes": sorted(mapping.outcomes),
             "made_from": table(mapping),
         },

@@ -31,14 +31,14 @@ def sheet_findings(sheet: Sheet, operation: Operation, endpoint: Endpoint | None
     if endpoint is not None and isinstance(sheet.action, Constant):
         system = endpoint.describe(str(sheet.action.value))
     found = check(sheet, operation.request_type, operation.answer_type, system, fhir_resource)
-    yield from map(places.of, found.problems)
+    yield from map(places.of, found)
 
 
 def translation_findings(translation: Translation, places: Places) -> Iterator[Finding]:
     """Everything that cannot be right in a translation."""
     source, target = (message_type(side.format, side.type) for side in (translation.source, translation.target))
     found = check_translation(translation.sheet, source, target, fhir_resource)
-    yield from map(places.of, found.problems)
+    yield from map(places.of, found)
     if not translation.examples:
         yield places.at(translation.file, ("examples",), "a translation has no example", "add one under examples")
 

@@ -1,6 +1,6 @@
 """Mappings: data that turns one tree into another (DESIGN section 6), compiled to Python code."""
 
-from esb.mapping.checks import Checked, check, check_translation
+from esb.mapping.checks import check, check_translation
 from esb.mapping.codes import Codes, load_codes
 from esb.mapping.compile import Mapping, MappingError, Unreadable, Verdict, compile_mapping, load_mapping
 from esb.mapping.examples import Example, ExampleResult, run_examples
@@ -9,7 +9,6 @@ from esb.mapping.translation import Translation, is_translation, load_translatio
 from esb.mapping.typed import Problem
 
 __all__ = [
-    "Checked",
     "Codes",
     "Example",
     "ExampleResult",

@@ -64,10 +64,6 @@ class _OutcomeReader:
         return Case(self.outcome, self.when, message=self._part(value, path, "message"))
 
     def _body(self, value: Any, path: PathTuple) -> Case:
-        if self.outcome is Outcome.DONE and isinstance(value, dict) and "$each" not in value:
-            names = [key for key in value if not key.startswith("$")]
-            document = self.reader.document
-            self.reader.sheet.targets.extend((name, document.key_mark((*path, name))) for name in names)
         return Case(self.outcome, self.when, body=self.reader.whole(value, path, self.target, RESPONSE))
 
     def _refused(self, value: Any, path: PathTuple) -> Case:

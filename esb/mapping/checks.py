@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from esb.codecs.yaml import nearest
 from esb.errors import Outcome
@@ -46,20 +46,13 @@ _STRICT: Final[Mapping[Sort, tuple[Sort, ...]]] = {
 """Sort given -> the sorts of a JSON target that it certainly is not."""
 
 
-class Checked(NamedTuple):
-    """What is wrong, and the paths that are read: (``request`` or ``answer`` or ``message`` ..., path as written)."""
-
-    problems: Sequence[Problem]
-    reads: frozenset[tuple[str, str]]
-
-
 def check(
     sheet: Sheet,
     request: Type = ANY,
     answer: Type = ANY,
     system: Description = Description(),
     resources: Callable[[str], Type] = lambda _: ANY,
-) -> Checked:
+) -> list[Problem]:
     """Check a mapping: ``request`` and ``answer`` are the contract's types, ``system`` what the system says of itself.
 
     ``resources`` gives the type of a FHIR resource by its name.
@@ -73,25 +66,22 @@ def check(
     for case in sheet.cases:
         walk.case(case, answer, meaning)
     walk.unreachable(sheet.cases)
-    return walk.checked()
+    return list(walk.typist.problems)
 
 
 def check_translation(
     sheet: Sheet, source: Type = ANY, target: Type = ANY, resources: Callable[[str], Type] = lambda _: ANY
-) -> Checked:
+) -> list[Problem]:
     """The same for a translation, whose ``source`` and ``target`` are the types of its messages."""
     walk = _Walk(Typist(resources))
     assert sheet.gives is not None
     walk.target(sheet.gives, target, {"message": source}, None, strict=False)
-    return walk.checked()
+    return list(walk.typist.problems)
 
 
 class _Walk:
     def __init__(self, typist: Typist) -> None:
         self.typist = typist
-
-    def checked(self) -> Checked:
-        return Checked(list(self.typist.problems), frozenset(self.typist.reads))
 
     def case(self, case: Case, answer: Type, names: Names) -> None:
         if case.when is not None:

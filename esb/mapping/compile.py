@@ -166,10 +166,6 @@ class Mapping(Compiled[Example]):
         index, body, code, message, details = found
         return Verdict(self._outcomes[index], body, code, message, details)
 
-    def source_paths(self, side: str) -> list[tuple[str, yaml.Mark]]:
-        """Every static path of a side with its place."""
-        return list(self.sheet.targets if side == "done" else self.sheet.sources[side])
-
     def build_slowly(self, request: Tree, exchange: Tree, site: Tree) -> tuple[str, Tree]:
         """The same as ``build``, by the reference evaluator."""
         sheet = self.sheet

@@ -119,7 +119,7 @@ class _Library:
     def _fill(self, part: Part, gives: Any, path: tuple[str, ...]) -> None:
         scope = PART
         for argument in part.takes:
-            part.variables += (self.reader.variable(argument),)
+            part.variables += (self.reader.variable(),)
             scope = scope.bind(argument, part.variables[-1])
         part.body = self.reader.shape(gives, path, "", scope)
 

@@ -10,8 +10,7 @@ from esb.codecs.yaml import Document, Mark, PathTuple, nearest, within
 from esb.errors import ConfigError, Finding
 from esb.mapping.codes import Codes
 from esb.mapping.expr import REQUEST, ExprError, Parser, Scope
-from esb.mapping.nodes import Choice as ChoiceElement
-from esb.mapping.nodes import Component, Default, Field, Index, Key, Literal, Node, Path, Pipe, Step, paths
+from esb.mapping.nodes import Literal, Node
 from esb.mapping.shape import (
     NOTHING,
     Choice,
@@ -33,7 +32,6 @@ BROKEN = Literal(None)
 """Stands for an expression that could not be read; there is a finding for it already."""
 
 _STRUCTURE_KEYS = ("$each", "$with", "$when", "$value", "$case", "$use")
-_SAME_ITEMS = ("where", "list", "sort", "distinct")
 
 
 class Reader:
@@ -48,7 +46,7 @@ class Reader:
         self.findings: list[Finding] = []
         self.sheet = Sheet()
         self.prune = False
-        self._items: dict[str, str] = {}
+        self._variables = 0
 
     def root(self, known: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
         """The document as a structure of ``known`` keys, with ``prune`` read; raises ``ConfigError`` if it is none."""
@@ -115,7 +113,7 @@ class Reader:
             return self._body(value, path, target, scope)
         loops: list[tuple[str, Expression]] = []
         for text, place in self._entries(value["$each"], (*path, "$each")):
-            scope = self._bind(text, place, target, scope, loops, each=True)
+            scope = self._bind(text, place, target, scope, loops)
         variables, sources = tuple(name for name, _ in loops), tuple(source for _, source in loops)
         return Loop(sources, variables, self._body(value, path, f"{target}[]", scope), self.prune)
 
@@ -196,8 +194,6 @@ class Reader:
         target: str,
         scope: Scope,
         bound: list[tuple[str, Expression]],
-        *,
-        each: bool = False,
     ) -> Scope:
         """Read ``expression as name``, add it to ``bound`` and return the scope that knows the name."""
         try:
@@ -211,16 +207,14 @@ class Reader:
         except ExprError as error:
             self._misread(path, str(text), error)
             return scope
-        self._note(node, path, text)
-        variable = self.variable(self._source(node) + ("[]" if each else ""))
+        variable = self.variable()
         bound.append((variable, self._computed(node, path, text, target)))
         return scope.bind(name, variable)
 
-    def variable(self, source: str = "") -> str:
-        """A new name for a value, unique in the document; ``source`` is the path that it comes from."""
-        variable = f"item{len(self._items)}"
-        self._items[variable] = source
-        return variable
+    def variable(self) -> str:
+        """A new name for a value, unique in the document."""
+        self._variables += 1
+        return f"item{self._variables - 1}"
 
     def _computed(self, node: Node, path: PathTuple, text: str, target: str) -> Expression:
         return Expression(node, target, self.document.mark(path).line, self.document.file, path, text)
@@ -228,7 +222,6 @@ class Reader:
     def expression(self, text: str, path: PathTuple, target: str, scope: Scope) -> Expression:
         try:
             node = Parser(text, scope, self.codes).whole()
-            self._note(node, path, text)
         except ExprError as error:
             self._misread(path, text, error)
             node = BROKEN
@@ -243,23 +236,6 @@ class Reader:
             self.find(path, "a condition must be an expression")
             return self._computed(BROKEN, path, "", target)
         return self.expression(value, path, target, scope)
-
-    def _note(self, node: Node, path: PathTuple, text: str) -> None:
-        """Keep the static paths of an expression, so that they can be checked against schemas."""
-        for found in paths(node):
-            side, _, rest = self._name(found).partition(".")
-            if side in self.sheet.sources and rest:
-                self.sheet.sources[side].append((rest, self._place(path, text, found.offset)))
-
-    def _source(self, node: Node) -> str:
-        """What a loop goes over, as a path; nothing when a function makes it."""
-        if isinstance(node, Default) or (isinstance(node, Pipe) and node.name in _SAME_ITEMS):
-            return self._source(node.value)
-        return self._name(node) if isinstance(node, Path) else ""
-
-    def _name(self, path: Path) -> str:
-        root = self._items.get(path.root, path.root)
-        return root + "".join(map(_step, path.steps)) if root.partition("[")[0] else ""
 
     def only(self, value: dict[str, Any], path: PathTuple, known: Sequence[str]) -> None:
         """A finding for each key that is not known."""
@@ -284,18 +260,3 @@ def _unpruned(shape: Shape) -> Shape:
     if isinstance(shape, With):
         return replace(shape, body=_unpruned(shape.body))
     return replace(shape, prune=False) if isinstance(shape, Structure | Items | Loop) else shape
-
-
-def _step(step: Step) -> str:
-    match step:
-        case Key(name):
-            return f".{name}"
-        case Index(at):
-            return f"[{at}]"
-        case Field(field, repetition, component, sub):
-            ends = "".join(f".{part}" for part in (component, sub) if part)
-            return f"-{field}" + ("" if repetition == 1 else f"[{repetition or '*'}]") + ends
-        case Component(component, sub):
-            return f".{component}" + (f".{sub}" if sub else "")
-        case ChoiceElement(name):
-            return f".{name}[x]"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeAlias
 
-from esb.codecs.yaml import Mark, PathTuple
+from esb.codecs.yaml import PathTuple
 from esb.errors import Outcome
 from esb.mapping.nodes import Default, Literal, Node
 
@@ -134,7 +134,7 @@ class Case:
 
 @dataclass(slots=True)
 class Sheet:
-    """A whole file. ``sources`` are all paths by side, ``targets`` what ``done`` bodies name."""
+    """A whole file. ``codes`` are the codes of refusals and where each is given, ``names`` the top of the request."""
 
     action: Shape = Constant("")
     request: Shape = Structure(())
@@ -142,8 +142,4 @@ class Sheet:
     formats: tuple[tuple[str, str], ...] = ()
     cases: list[Case] = field(default_factory=list)
     codes: dict[str, PathTuple] = field(default_factory=dict)
-    sources: dict[str, list[tuple[str, Mark]]] = field(
-        default_factory=lambda: {"request": [], "answer": [], "site": []}
-    )
-    targets: list[tuple[str, Mark]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)

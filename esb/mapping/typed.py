@@ -74,12 +74,11 @@ class Problem:
 
 
 class Typist:
-    """Types of expressions; ``problems`` are what it found wrong, ``reads`` the paths by their root."""
+    """Types of expressions; ``problems`` are what it found wrong."""
 
     def __init__(self, resources: Callable[[str], Type]) -> None:
         self.resources = resources
         self.problems: dict[Problem, None] = {}
-        self.reads: set[tuple[str, str]] = set()
         self.general = False
         """Inside a part, which serves several types: there only what no use of it can have is wrong."""
 
@@ -124,7 +123,6 @@ class _Reading:
 
     def _path(self, path: Path) -> Type:
         found = self.names.get(path.root, ANY)
-        self.typist.reads.add((path.root, path.text))
         for step in path.steps:
             if found.many and found.sort != "any" and isinstance(step, Key | Choice):
                 hint = "go over it with $each, or take one with [0] or '| first'"

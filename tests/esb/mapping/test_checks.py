@@ -43,7 +43,7 @@ def test_what_cannot_be_right_is_found_in_its_place(
     contract, system = case.get("contract", {}), case.get("system", {})
     description = Description(typed(system.get("request")), typed(system.get("answer")))
     found = check(mapping.sheet, typed(contract.get("request")), typed(contract.get("answer")), description)
-    findings = sorted(map(Places().of, found.problems))
+    findings = sorted(map(Places().of, found))
     assert [str(finding).removeprefix("mapping.yaml:") for finding in findings] == case.get("findings", [])
 
 

@@ -55,25 +55,6 @@ def test_a_mapping_tells_what_it_reads_and_gives() -> None:
     assert mapping.outcomes == {Outcome.DONE, Outcome.UNAVAILABLE, Outcome.REFUSED}
     assert mapping.refusal_codes == {"closed", "full", "stopped", "other"}
     assert mapping.request_fields == ("OrderNo", "VisitTime", "Hospital", "Items")
-    assert [path for path, _ in mapping.source_paths("request")] == [
-        "slot.start",
-        "items",
-        "items[].code",
-        "items[].parts",
-        "items[].parts[].no",
-        "patientId",
-    ]
-    assert ("Lines[0].Line[].@no", (12, 48)) in [(path, tuple(mark)) for path, mark in mapping.source_paths("answer")]
-    assert [path for path, _ in mapping.source_paths("site")] == ["hospital"]
-    assert [path for path, _ in mapping.source_paths("done")] == ["lockId", "fee", "lines", "who"]
-
-
-def test_every_place_of_a_source_path_is_its_dollar() -> None:
-    lines = LOCK.splitlines()
-    mapping = compiled(LOCK)
-    for side in ("request", "answer", "site"):
-        for path, mark in mapping.source_paths(side):
-            assert lines[mark.line - 1][mark.column - 1] == "$", path
 
 
 def test_the_fields_of_hl7_segments_are_the_request_fields() -> None:
