@@ -17,18 +17,23 @@ from tests.hl7_to_fhir.score import FIELDS_OF, Score, Tally, reasons, score
 
 def main(arguments: list[str]) -> int:
     """Print the figures; 1 when there are no pairs."""
-    parser = argparse.ArgumentParser(prog="python -m tests.hl7_to_fhir", description=__doc__)
-    parser.add_argument("--pair", default="", help="only pairs whose id begins so, with every leaf that differs")
-    parser.add_argument("--paths", action="store_true", help="count the leaves that differ by path")
-    parser.add_argument("--all-types", action="store_true", help="leaves of all types, not only of the six")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     chosen = [pair for pair in pairs() if pair.id.startswith(options.pair)]
-    lines = _report(chosen, options) if chosen else [f"no pair in {CORPUS.name} begins with '{options.pair}'"]
+    lines = report(chosen, options) if chosen else [f"no pair in {CORPUS.name} begins with '{options.pair}'"]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0 if chosen else 1
 
 
-def _report(chosen: list[Pair], options: argparse.Namespace) -> Iterator[str]:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.hl7_to_fhir", description=__doc__)
+    parser.add_argument("--pair", default="", help="only pairs whose id begins so, with every leaf that differs")
+    parser.add_argument("--paths", action="store_true", help="count the leaves that differ by path")
+    parser.add_argument("--all-types", action="store_true", help="leaves of all types, not only of the six")
+    return parser
+
+
+def report(chosen: list[Pair], options: argparse.Namespace) -> Iterator[str]:
+    """The lines that are printed: by pair, by type, by type of the round trip, and what differs."""
     scores = [(pair, score(pair)) for pair in chosen]
     forth = reduce(Score.__add__, (found for _, found in scores))
     back = reduce(Score.__add__, (found for pair in chosen for found in round_trips(pair)), Score())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache, reduce
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 
 from esb.codecs import fhir
-from tests.hl7_to_fhir.corpus import CORPUS, pairs, to_fhir
+from tests.hl7_to_fhir.__main__ import main
+from tests.hl7_to_fhir.corpus import CORPUS, ROOT, pairs, to_fhir
 from tests.hl7_to_fhir.round_trip import KINDS, round_trips
 from tests.hl7_to_fhir.score import FIELDS_OF, Score, score
 
 LEAST = 0.9
+DOCUMENT = ROOT / "docs" / "hl7-to-fhir.md"
 
 pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason="the public pairs are not on this machine")
 
@@ -41,6 +44,12 @@ def test_resources_of_every_type_are_made() -> None:
 @pytest.mark.parametrize("kind", FIELDS_OF)
 def test_the_fields_of_a_type_are_equal(kind: str) -> None:
     assert forth().fields[kind].share >= LEAST
+
+
+def test_the_documented_figures_are_those_that_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.findall(r"^```text\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    main([])
+    assert shown[0] in capsys.readouterr().out
 
 
 def test_few_resources_are_made_that_nobody_expects() -> None:
