@@ -73,28 +73,28 @@ _HELPERS: dict[str, Any] = {
     **{f"op{index}": operator for index, operator in enumerate(OPERATORS.values())},
 }
 _OPERATOR = {symbol: f"op{index}" for index, symbol in enumerate(OPERATORS)}
+_FUNCTIONS = ("action", "request", "response", "translation", "part")
 _LEFT = f"left = [{values.MAX_ITEMS}]"
 _ROOTS = {"request": "req", "answer": "root", "message": "root", "exchange": "exchange", "site": "site"}
 
 
 class Program:
-    """The source of one mapping's module and the constants it is run with; a function for each part that it uses."""
+    """The source of one mapping's or one part's module and the constants it is run with."""
 
-    def __init__(self, sheet: Sheet) -> None:
+    def __init__(self, whole: Sheet | Part) -> None:
         self.lines: list[str] = []
         self.constants: dict[str, Any] = {}
         self.indent = 1
         self.temporaries = 0
-        self._parts: dict[str, str] = {}
-        self._pending: list[Part] = []
-        if sheet.gives is not None:
-            self._translation(sheet.gives)
+        if isinstance(whole, Part):
+            parameters = ", ".join(["left", *whole.variables, "exchange", "site"])
+            self._function(f"part({parameters})", lambda: self._shape(whole.body))
+        elif whole.gives is not None:
+            self._translation(whole.gives)
         else:
-            self._function("action(req, exchange, site)", lambda: self._checked(sheet.action, "action_text"), _LEFT)
-            self._function("request(req, exchange, site)", lambda: self._whole(sheet.request), _LEFT)
-            self._response(sheet.cases)
-        while self._pending:
-            self._part(self._pending.pop())
+            self._function("action(req, exchange, site)", lambda: self._checked(whole.action, "action_text"), _LEFT)
+            self._function("request(req, exchange, site)", lambda: self._whole(whole.request), _LEFT)
+            self._response(whole.cases)
 
     @property
     def source(self) -> str:
@@ -105,7 +105,7 @@ class Program:
         """Compile the module and return its functions by name."""
         scope: dict[str, Any] = {"__builtins__": {}, **_HELPERS, **self.constants}
         exec(compile(self.source, f"<mapping {file}>", "exec"), scope)
-        return {name: scope[name] for name in ("action", "request", "response", "translation") if name in scope}
+        return {name: scope[name] for name in _FUNCTIONS if name in scope}
 
     def _function(self, head: str, body: Callable[[], str], *first: str) -> None:
         self.lines.append(f"def {head}:")
@@ -116,10 +116,6 @@ class Program:
     def _translation(self, gives: Shape) -> None:
         root = "root = message if type(message) is dict else roots(message)"
         self._function("translation(message, exchange, site)", lambda: self._whole(gives), _LEFT, root)
-
-    def _part(self, part: Part) -> None:
-        parameters = ", ".join(["left", *part.variables, "exchange", "site"])
-        self._function(f"{self._parts[part.name]}({parameters})", lambda: self._shape(part.body))
 
     def _response(self, cases: list[Case]) -> None:
         self.lines.append("def response(answer, req, exchange, site):")
@@ -216,9 +212,6 @@ class Program:
         return name
 
     def _use(self, use: Use) -> str:
-        if use.part.name not in self._parts:
-            self._parts[use.part.name] = f"part{len(self._parts)}"
-            self._pending.append(use.part)
         arguments, checks = [], []
         misses = any(map(_may_miss, use.arguments))
         for argument in use.arguments:
@@ -228,7 +221,7 @@ class Program:
                 checks.append(f"({name} := {value}) is None")
                 value = name
             arguments.append(value)
-        call = f"{self._parts[use.part.name]}({', '.join(['left', *arguments, 'exchange', 'site'])})"
+        call = f"{self._constant(part_function(use.part))}({', '.join(['left', *arguments, 'exchange', 'site'])})"
         return f"(None if {' or '.join(checks)} else {call})" if checks else call
 
     def _fields(self, fields: tuple[tuple[str, Shape], ...]) -> str:
@@ -407,6 +400,13 @@ class Program:
             return f"({value}.get({name}) if type({value}) is dict else get({value}, {name}))"
         held = self._temporary()
         return f"({held}.get({name}) if type({held} := {value}) is dict else get({held}, {name}))"
+
+
+def part_function(part: Part) -> Callable[..., Any]:
+    """The function of a part, compiled once for all that use it."""
+    if part.function is None:
+        part.function = Program(part).run(f"{part.file} {part.name}")["part"]
+    return part.function
 
 
 def _may_miss(shape: Shape) -> bool:

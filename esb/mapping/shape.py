@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from esb.codecs.yaml import PathTuple
 from esb.errors import Outcome
@@ -98,7 +99,7 @@ class Use:
 class Part:
     """A named shape, ``library.name``. ``takes`` are its arguments, ``variables`` their roots in ``body``.
 
-    The body is read after all parts are known by name, because parts use parts.
+    The body is read after all parts are known by name, because parts use parts; ``function`` is made at its first use.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Part:
     takes: tuple[str, ...]
     variables: tuple[str, ...] = ()
     body: Shape = field(default_factory=lambda: NOTHING)
+    function: Callable[..., Any] | None = None
 
 
 Shape: TypeAlias = Expression | Constant | Structure | Value | Items | Loop | Choice | With | Use
