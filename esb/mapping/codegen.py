@@ -103,7 +103,7 @@ class Program:
 
     def run(self, file: str) -> dict[str, Callable[..., Any]]:
         """Compile the module and return its functions by name."""
-        scope: dict[str, Any] = {"__builtins__": {}, **_HELPERS, **self.constants}
+        scope: dict[str, Any] = {"__builtins__": _HELPERS, **self.constants}
         exec(compile(self.source, f"<mapping {file}>", "exec"), scope)
         return {name: scope[name] for name in _FUNCTIONS if name in scope}
 
