@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from esb.codecs import fhir
+from esb.mapping import Translation
 from tests.hl7_to_fhir.__main__ import main
-from tests.hl7_to_fhir.corpus import CORPUS, ROOT, pairs, to_fhir
+from tests.hl7_to_fhir.corpus import CORPUS, EXCHANGE, ROOT, SITE, Pair, pairs, to_fhir, translation
 from tests.hl7_to_fhir.round_trip import KINDS, round_trips
 from tests.hl7_to_fhir.score import FIELDS_OF, Score, score
 
@@ -64,11 +65,19 @@ def test_a_resource_returns_from_hl7_as_it_was(kind: str) -> None:
 
 
 @pytest.mark.parametrize("pair", list(pairs()), ids=lambda pair: pair.id)
-def test_a_bundle_is_valid_and_its_references_lead_somewhere(pair: Any) -> None:
+def test_a_bundle_is_valid_and_its_references_lead_somewhere(pair: Pair) -> None:
     bundle = to_fhir(pair.kind, pair.message)
     assert fhir.validate(bundle, "R4") == []
     inside = {f"Bundle/{bundle['id']}", *(entry["request"]["url"] for entry in bundle["entry"])}
     assert set(_references(bundle)) <= inside
+
+
+@pytest.mark.parametrize("pair", list(pairs()), ids=lambda pair: pair.id)
+def test_the_compiled_translation_makes_what_the_reference_evaluator_makes(pair: Pair) -> None:
+    slow = translation(f"hl7_to_fhir/{pair.kind}.yaml").translate_slowly(pair.message, EXCHANGE, SITE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(Translation, "translate_slowly")
+        assert to_fhir(pair.kind, pair.message) == slow
 
 
 def _references(tree: Any) -> Iterator[str]:

@@ -171,6 +171,12 @@ class Message:
             return None
         return found[occurrence].get(field, repetition, component, subcomponent)
 
+    def __getitem__(self, name: str) -> list[Segment]:
+        """The segments of that name; raises ``KeyError`` when there is none."""
+        if found := self.segments(name):
+            return found
+        raise KeyError(name)
+
     def segments(self, name: str) -> list[Segment]:
         """Every segment of that name, in order."""
         return list((self._index or self._split()).get(name, ()))

@@ -148,3 +148,12 @@ def corpus() -> list[Message]:
         except DecodeError:
             continue
     return found
+
+
+def test_the_segments_of_a_name_are_asked_for_as_of_a_dict() -> None:
+    whole = message("PID|1", "OBX|1", "OBX|2")
+    (group,) = groups(whole, "PID")
+    for source in (whole, group):
+        assert [segment.get(1) for segment in source["OBX"]] == ["1", "2"]
+        with pytest.raises(KeyError, match="OBR"):
+            source["OBR"]
