@@ -25,7 +25,7 @@ _DOCUMENTS: Final = ("ED", "RP")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``staff``: replace doctors and nurses too. ``drop_unknown``: leave out Z-segments and whatever HL7 does not have."""
+    """``staff``: replace doctors and nurses too. ``drop_unknown``: leave out Z-segments and what HL7 does not have."""
 
     staff: bool = False
     drop_unknown: bool = False

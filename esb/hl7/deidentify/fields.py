@@ -8,7 +8,7 @@ from typing import Final
 
 from esb.codecs.hl7v2.syntax import Syntax
 from esb.hl7.deidentify import numbers
-from esb.hl7.deidentify.rules import rules
+from esb.hl7.deidentify.rules import Parts, rules
 from esb.hl7.deidentify.values import Values
 from esb.hl7.deidentify.words import letters
 
@@ -74,9 +74,8 @@ class Fields:
             return self._composite(wire, kind, level + 1)
         return self._leaves(wire, self._marks[level + 1 :], lambda text: self._values.of(kind, text, key))
 
-    def _together(self, parts: list[str], kinds: dict[int, str] | object, level: int) -> set[int]:
-        """Names and halves of phones, which one component alone does not tell. Gives the numbers of what it replaced."""
-        assert isinstance(kinds, dict)
+    def _together(self, parts: list[str], kinds: Parts, level: int) -> set[int]:
+        """Names and halves of phones, which one component alone does not tell. Gives the numbers of those."""
         places = {kind: number for number, kind in kinds.items() if kind in ("family", "given", "area", "local")}
         done: set[int] = set()
         for one, other, change in (
@@ -137,9 +136,11 @@ class Fields:
     def _as_hex(self, written: str) -> str:
         """What was written as bytes in ASCII stays so."""
         mark, codec = self._syntax.escape, self._syntax.codec
-        return "".join(
-            char if char.isascii() else f"{mark}X{char.encode(codec, 'replace').hex().upper()}{mark}" for char in written
-        )
+
+        def hexed(char: str) -> str:
+            return f"{mark}X{char.encode(codec, 'replace').hex().upper()}{mark}"
+
+        return "".join(char if char.isascii() else hexed(char) for char in written)
 
 
 def _asked(path: str) -> tuple[str, str]:

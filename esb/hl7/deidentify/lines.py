@@ -51,7 +51,7 @@ class Line:
 def split(message: Message) -> tuple[str, list[Line]]:
     """What stands before MSH, and the lines."""
     start = message.text.index("MSH")
-    return message.text[:start], [Line(*found, message.syntax) for found in _LINE.findall(message.text[start:])]
+    return message.text[:start], [Line(text, end, message.syntax) for text, end in _LINE.findall(message.text[start:])]
 
 
 def leaf(wire: str, syntax: Syntax) -> str:

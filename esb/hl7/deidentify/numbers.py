@@ -110,7 +110,7 @@ def _digits(text: str, first: int, purpose: str, secret: Secret) -> str:
 
 def _places(text: str) -> list[str]:
     """For each character those that may stand there; "" where it stays."""
-    found = []
+    found: list[str] = []
     leading = True
     for char in text:
         if char in _DIGITS:

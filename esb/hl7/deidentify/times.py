@@ -10,7 +10,9 @@ _FORMS = (
     re.compile(r"(?<!\d)(?P<y>\d{4})(?P<a>[-/.])(?P<m>\d{1,2})(?P<b>[-/.])(?P<d>\d{1,2})(?P<z>)(?!\d)"),
     re.compile(r"(?<!\d)(?P<y>\d{4})(?P<a>年)(?P<m>\d{1,2})(?P<b>月)(?P<d>\d{1,2})(?P<z>日?)(?!\d)"),
     re.compile(r"(?<!\d)(?P<m>\d{1,2})(?P<a>[-/.])(?P<d>\d{1,2})(?P<b>[-/.])(?P<y>\d{4})(?P<z>)(?!\d)"),
-    re.compile(r"(?<![\d.])(?P<y>(?:19|20)\d{2})(?P<a>)(?P<m>\d{2})(?P<b>)(?P<d>\d{2})(?P<z>)(?=(?:\d{4}|\d{6})?(?![\d.]))"),
+    re.compile(
+        r"(?<![\d.])(?P<y>(?:19|20)\d{2})(?P<a>)(?P<m>\d{2})(?P<b>)(?P<d>\d{2})(?P<z>)(?=(?:\d{4}|\d{6})?(?![\d.]))"
+    ),
 )
 WRITTEN = "|".join(re.sub(r"\?P<\w>", "", form.pattern) for form in _FORMS)
 """A date as people write it, or as HL7 does, in the midst of a text."""
@@ -48,7 +50,7 @@ def shifted_written(text: str, days: int) -> str | None:
 def _written(match: re.Match[str], days: int) -> str | None:
     year, month, day = match["y"], match["m"], match["d"]
     moved = _moved(int(year), int(month), int(day), days)
-    swapped = moved is None and not match.start("y") == 0
+    swapped = moved is None and match.start("y") != 0
     if swapped:
         moved = _moved(int(year), int(day), int(month), days)
     if moved is None:
