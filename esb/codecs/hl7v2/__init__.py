@@ -12,7 +12,7 @@ from esb.codecs.hl7v2.message import Message, Segment, decode
 from esb.codecs.hl7v2.mllp import Framer, framed
 from esb.codecs.hl7v2.paths import Path, parse, path
 from esb.codecs.hl7v2.repetition import Repetition
-from esb.codecs.hl7v2.syntax import plain_text
+from esb.codecs.hl7v2.syntax import formatted_text, plain_text
 from esb.codecs.hl7v2.tree import from_tree, to_tree
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "build",
     "decode",
     "flat",
+    "formatted_text",
     "framed",
     "from_tree",
     "groups",

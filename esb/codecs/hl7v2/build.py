@@ -34,20 +34,24 @@ def build(segments: Sequence[Tree], *, charset: str = "UNICODE UTF-8") -> Messag
     and by sub-component number in it; of a whole field also a list of them, its repetitions:
     ``"PID-3": [{"1": "P1", "4": {"1": "HIS"}}, "P2"]``. Texts are escaped here (CR and LF as ``\\X0D\\`` and
     ``\\X0A\\``; formatting escapes such as ``\\.br\\`` go out as they are). None, empty lists and, in a field, empty
-    structures are left out. ``charset`` is an MSH-18 value; it is put into MSH-18 unless MSH-18 is given. Raises
+    structures are left out. ``charset`` is an MSH-18 value; it is put into MSH-18 unless MSH-18 is given. With several
+    (``ASCII~ISO IR87``) characters outside of the first are written by the escape sequences of ISO 2022, or, where
+    MSH-20 is ``2.3``, by ``\\M..\\`` and ``\\C..\\``. UTF-16 and UTF-32 are for files and begin with a BOM. Raises
     ``EncodeError`` that names segment (from 0, MSH) and path of a control character, a character outside the charset, a
     wrong path or two paths that overlap.
     """
-    codec = charsets.codec(charset)
+    codec = charsets.codec(charset, wide=True)
     if codec is None:
         raise EncodeError(f"'{charset}' is no charset", "MSH-18")
     marks, _ = syntax("|", STANDARD, codec)
     rows = flat(segments)
     if not rows:
         raise EncodeError(_CONTENTS, "$")
-    rows[0] = {"MSH-18": charset, **rows[0]}
+    rows[0] = {"MSH-18": charset.split("~") if "~" in charset else charset, **rows[0]}
     text = "".join([_line(row, marks, number) for number, row in enumerate(rows)])
     try:
+        if codec.startswith("iso2022_") and rows[0].get("MSH-20") == "2.3":
+            text = marks.with_sets(text)
         return Message(text.encode(codec), text, marks)
     except UnicodeEncodeError:
         raise _outside(rows, codec, charset) from None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from esb.codecs import DecodeError
+from esb.codecs.hl7v2 import iso2022
 
 _CODECS = {
     "ASCII": "ascii",
@@ -29,34 +32,76 @@ _CODECS = {
 _WIDER = {"gbk": "gb18030", "gb2312": "gb18030"}
 """GB18030 holds these two, and their senders mix them up."""
 
-_UTF16 = {b"\xff\xfe": "utf-16-le", b"M\0": "utf-16-le", b"\xfe\xff": "utf-16-be", b"\0M": "utf-16-be"}
+_BY_FIRST_BYTES = {
+    b"\xff\xfe\0\0": "utf-32-le",
+    b"M\0\0\0": "utf-32-le",
+    b"\0\0\xfe\xff": "utf-32-be",
+    b"\0\0\0M": "utf-32-be",
+    b"\xff\xfe": "utf-16-le",
+    b"M\0": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+    b"\0M": "utf-16-be",
+}
+_WIDE = {"UNICODEUTF16": "utf-16", "UTF16": "utf-16", "UNICODEUTF32": "utf-32", "UTF32": "utf-32"}
+"""Charsets of files. MLLP cannot carry them, and a message that names them in readable ASCII is not in them."""
+
+_SWITCHED = {"iso2022_jp": ("jisx0208",), "iso2022_jp_1": ("jisx0212",), "shift_jis": ("jisx0201",)} | {
+    "euc_kr": ("ksx1001",),
+    "gb2312": ("gb2312",),
+}
+"""The sets that ISO 2022 switches to where MSH-18 names these."""
 
 
-def codec(name: str) -> str | None:
+def codec(name: str, *, wide: bool = False) -> str | None:
     """The Python codec of an MSH-18 value (``GB 18030-2000``, ``UNICODE UTF-8``, ``8859/1``); None when unknown.
 
-    Case, spaces, hyphens, slashes and underscores do not matter. UTF-16 and UTF-32 are none: MLLP cannot carry them,
-    and a message that says so in readable ASCII is not in them.
+    Case, spaces, hyphens, slashes and underscores do not matter. Several, with ``~`` between them, are sets that ISO
+    2022 switches between, the first (ASCII where it is empty) the one in which text begins. UTF-16 and UTF-32 are only
+    known to those who ask for ``wide``.
     """
-    return _CODECS.get("".join(filter(str.isalnum, name)).upper())
+    if "~" in name:
+        return _several(tuple(name.split("~")))
+    plain = "".join(filter(str.isalnum, name)).upper()
+    return _CODECS.get(plain) or (_WIDE.get(plain) if wide else None)
+
+
+@lru_cache(256)
+def _several(names: tuple[str, ...]) -> str | None:
+    """Charsets that ISO 2022 does not switch between, as UTF-8, are used whole: the first of them."""
+    found = [codec(name) if name else "ascii" for name in names]
+    known = [one for one in found if one]
+    if len(known) < len(found):
+        return None
+    sets = [one for name in known for one in _sets(name)]
+    return iso2022.name_of(list(dict.fromkeys(sets))) if all(map(_sets, known)) else known[0]
+
+
+def _sets(codec_name: str) -> tuple[str, ...]:
+    """The sets of ISO 2022 that a charset is; none when it is none."""
+    plain = codec_name.replace("-", "_")
+    return _SWITCHED.get(codec_name) or ((plain,) if plain in iso2022.SETS else ())
 
 
 def declared(data: bytes) -> str:
-    """The first repetition of MSH-18 as it stands, "" when there is none. Read as ASCII, before anything is decoded."""
+    """MSH-18 as it stands, repetitions with ``~`` between them; "" when there is none.
+
+    Read as ASCII, before anything is decoded.
+    """
     head = data[data.find(b"MSH") :]
     head = head.split(b"\r", 1)[0].split(b"\n", 1)[0]
     if len(head) < 6:
         return ""
     fields = head.split(head[3:4], 18)
-    return fields[17].split(head[5:6], 1)[0].decode("latin-1") if len(fields) > 17 else ""
+    return fields[17].replace(head[5:6], b"~").decode("latin-1").rstrip("~") if len(fields) > 17 else ""
 
 
 def read(data: bytes, configured: str, default: str) -> tuple[str, str, str]:
     """The text, the Python codec that read it, and what deviated from the declaration ("" when nothing did).
 
-    ``configured`` wins over MSH-18, ``default`` stands in for an empty one. When that fails UTF-8 is tried, then
-    GB18030. Any bytes are some ISO 8859 text, so there UTF-8, which is hardly ever hit by chance, is tried first.
-    Raises ``DecodeError``.
+    ``configured`` wins over MSH-18, ``default`` stands in for an empty one. When that fails the other repetitions of
+    MSH-18 are tried, then UTF-8, then GB18030. Any bytes are some ISO 8859 text, so there UTF-8, which is hardly ever
+    hit by chance, is tried first; and where there are escape sequences of ISO 2022, these come before a charset of
+    single bytes. Raises ``DecodeError``.
     """
     name = configured or declared(data) or default
     for candidate in _candidates(data, name):
@@ -69,13 +114,24 @@ def read(data: bytes, configured: str, default: str) -> tuple[str, str, str]:
 
 
 def _candidates(data: bytes, name: str) -> dict[str, None]:
-    if wide := _UTF16.get(data[:2]):
+    if wide := _BY_FIRST_BYTES.get(data[:4]) or _BY_FIRST_BYTES.get(data[:2]):
         return dict.fromkeys([wide])
-    first = codec(name) or "utf-8"
-    if data.startswith(b"\xef\xbb\xbf") or first.startswith("iso8859"):
-        return dict.fromkeys(["utf-8", first, "gb18030"])
-    first = _WIDER.get(first, first)
-    return dict.fromkeys([first, "utf-8", "gb18030"])
+    known = [found for one in name.split("~") if (found := codec(one) if one else "ascii")] if name else []
+    known = [_WIDER.get(one, one) for one in known] or ["utf-8"]
+    if 27 in data and (not name or _sets(known[0])):
+        return dict.fromkeys([_switching(name), *known, "utf-8", "gb18030"])
+    if data.startswith(b"\xef\xbb\xbf") or known[0].startswith("iso8859"):
+        known = ["utf-8", *known]
+    return dict.fromkeys([*known, "utf-8", "gb18030"])
+
+
+def _switching(name: str) -> str:
+    """One set alone is what text goes to from ASCII, unless it is one that text can begin in; none known is ASCII."""
+    if "~" not in name:
+        (only,) = _sets(codec(name) or "ascii")
+        return iso2022.name_of([only] if iso2022.start(only).right else list(dict.fromkeys(("ascii", only))))
+    found = codec(name)
+    return found if found and found.startswith("iso2022_") else "iso2022_ascii"
 
 
 def _deviation(text: str, used: str, name: str) -> str:
@@ -86,8 +142,11 @@ def _deviation(text: str, used: str, name: str) -> str:
 
 
 def _is(used: str, name: str) -> bool:
-    known = codec(name)
-    return known is not None and used in (known, _WIDER.get(known))
+    """Of several the first is used where nothing is switched."""
+    if used.startswith("iso2022_"):
+        return bool(name) and used == _switching(name)
+    known = codec(name.split("~")[0] or "ascii", wide=True) if name else None
+    return known is not None and (used in (known, _WIDER.get(known)) or (known in used and known in _WIDE.values()))
 
 
 def _first_bad(data: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from esb.codecs import DecodeError
@@ -181,6 +182,10 @@ class Message:
         """Every segment of that name, in order."""
         return list((self._index or self._split()).get(name, ()))
 
+    def truncated(self) -> list[str]:
+        """The paths of values that their sender cut short: they end with the truncation mark that MSH-2 defines."""
+        return truncated(self) if self.syntax.truncation else []
+
     def encode(self) -> bytes:
         """The bytes it was read from or built as."""
         return self.raw
@@ -200,6 +205,32 @@ class Message:
                 index[name] = [segment]
         self._index = index
         return index
+
+
+def truncated(message: Message) -> list[str]:
+    """Those of a message whose MSH-2 has a fifth character. A mark that is meant is written as an escape."""
+    marks, seen, found = message.syntax, Counter[str](), []
+    for segment in message:
+        occurrence = f"[{seen[segment.name]}]" if seen[segment.name] else ""
+        seen[segment.name] += 1
+        for number, field in enumerate(segment.fields()):
+            if number and marks.truncation in field and not (number == 2 and isinstance(segment, Header)):
+                places = _cut_short(field, (marks.repetition, marks.component, marks.subcomponent), marks.truncation)
+                found += [f"{segment.name}{occurrence}-{number}{place}" for place in places]
+    return found
+
+
+def _cut_short(text: str, marks: tuple[str, ...], truncation: str) -> list[str]:
+    if not marks:
+        return [""] if text.endswith(truncation) else []
+    parts, repetitions = text.split(marks[0]), len(marks) == 3
+    found = []
+    for number, part in enumerate(parts, 1):
+        step = (
+            "" if len(parts) == 1 or (repetitions and number == 1) else f"[{number}]" if repetitions else f".{number}"
+        )
+        found += [step + place for place in _cut_short(part, marks[1:], truncation)]
+    return found
 
 
 def decode(data: bytes, charset: str | None = None, *, default: str = "") -> Message:

@@ -4,49 +4,74 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
 from esb.codecs import DecodeError
+from esb.codecs.hl7v2 import iso2022
 
 STANDARD = "^~\\&"
 NEVER = "\r"
 """Stands for a delimiter that a message does not have: it cannot occur inside a segment."""
 
-_KEPT = re.compile(r"H|N|\.[a-z]{2}(?:[+-]?\d+)?|C[0-9A-F]{4}|M[0-9A-F]{4}(?:[0-9A-F]{2})?|Z\w*")
-_FORMATTING = re.compile(r"(\\(?:H|N|\.(?:br|sp|fi|nf|in|ti|sk|ce)(?:[+-]?\d+)?)\\)")
+_KEPT = re.compile(r"H|N|\.[a-z]{2} ?(?:[+-]?\d+)?|Z\w*")
+_SET = re.compile(r"C([0-9A-F]{4})|M([0-9A-F]{4}(?:[0-9A-F]{2})?)")
+_FORMATTING = re.compile(r"(\\(?:H|N|\.(?:br|sp|fi|nf|in|ti|sk|ce) ?(?:[+-]?\d+)?)\\)")
+_BEYOND = re.compile(r"[^\x00-\x7f]+")
 _HEX = re.compile(r"X((?:[0-9A-Fa-f]{2})+)")
 
 
 class Syntax:
-    """Field, component, repetition, escape, sub-component and truncation mark, and the codec of ``\\X..\\``."""
+    """Field, component, repetition, escape, sub-component and truncation mark, and the codec of ``\\X..\\``.
 
-    __slots__ = ("_meanings", "_written", "codec", "component", "escape", "field", "repetition", "subcomponent")
+    ``truncation`` is "" before HL7 2.7.
+    """
+
+    __slots__ = (
+        "_meanings",
+        "_written",
+        "codec",
+        "component",
+        "escape",
+        "field",
+        "repetition",
+        "subcomponent",
+        "truncation",
+    )
 
     def __init__(
         self, field: str, component: str, repetition: str, escape: str, subcomponent: str, truncation: str, codec: str
     ):
         self.field, self.component, self.repetition = field, component, repetition
-        self.escape, self.subcomponent, self.codec = escape, subcomponent, codec
+        self.escape, self.subcomponent, self.truncation, self.codec = escape, subcomponent, truncation, codec
         letters = {"F": field, "S": component, "R": repetition, "T": subcomponent, "E": escape, "P": truncation}
         self._meanings = {letter: char for letter, char in letters.items() if char not in ("", NEVER)}
         written = {ord(char): f"{escape}{letter}{escape}" for letter, char in self._meanings.items()}
         self._written = written | {13: f"{escape}X0D{escape}", 10: f"{escape}X0A{escape}"}
 
     def unescaped(self, text: str) -> str:
-        """What ``text`` means: delimiters and ``\\X..\\`` decoded; other escapes as they are."""
+        """What ``text`` means: delimiters, ``\\X..\\`` and character sets decoded; other escapes as they are."""
         mark = self.escape
         parts = text.split(mark)
         out = [parts[0]]
+        switches = []
         at, last = 1, len(parts) - 1
         while at < last:
             meaning, used = self._meaning(parts, at, last)
-            out.append(mark + parts[at] if meaning is None else meaning + parts[at + used - 1])
+            if meaning is None and used == 2:
+                switches.append(len(out))
+                out.append(f"{mark}{parts[at]}{mark}{parts[at + 1]}")
+            else:
+                out.append(mark + parts[at] if meaning is None else meaning + parts[at + used - 1])
             at += used
         if at == last:
             out.append(mark + parts[last])
-        return "".join(out)
+        return self._switched(out, switches) if switches else "".join(out)
 
     def _meaning(self, parts: list[str], at: int, last: int) -> tuple[str | None, int]:
-        """The meaning of the escape whose body is ``parts[at]``, None when it is none, and how many parts it takes."""
+        """The meaning of the escape whose body is ``parts[at]`` and how many parts it takes.
+
+        None of one part is no escape, and of two a change of the character set.
+        """
         body = parts[at]
         if body in self._meanings:
             return self._meanings[body], 2
@@ -54,7 +79,23 @@ class Syntax:
             return self._hex(parts, at, last)
         if _KEPT.fullmatch(body):
             return f"{self.escape}{body}{self.escape}", 2
-        return None, 1
+        return None, 2 if _SET.fullmatch(body) else 1
+
+    def _switched(self, out: list[str], switches: list[int]) -> str:
+        """What follows each change of the character set, read in that set; all as it stands where that fails."""
+        beginning = sides = iso2022.start(self.codec)
+        wire = "ascii" if self.codec.startswith("iso2022_") else self.codec
+        if beginning.right:
+            wire = beginning.right.codec
+        found = out[: switches[0]]
+        try:
+            for at, end in pairwise([*switches, len(out)]):
+                _, body, rest = "".join(out[at:end]).split(self.escape, 2)
+                sides = sides.switched(bytes.fromhex(body[1:]))
+                found.append(rest if sides == beginning else sides.decoded(rest.encode(wire)))
+        except UnicodeError:
+            return "".join(out)
+        return "".join(found)
 
     def _hex(self, parts: list[str], at: int, last: int) -> tuple[str | None, int]:
         """Neighbouring ``\\X..\\`` are one run: some senders write each byte of a character on its own.
@@ -79,6 +120,22 @@ class Syntax:
     def _as_it_stands(self, bodies: list[str]) -> str:
         mark = self.escape
         return mark + mark.join(bodies) + mark
+
+    def with_sets(self, text: str) -> str:
+        """Characters outside of ASCII as ``\\M..\\`` or ``\\C..\\`` with what stands for them, and back to ASCII.
+
+        Of a ``codec`` that switches between sets of seven bits. Raises ``UnicodeEncodeError``.
+        """
+        return _BEYOND.sub(lambda match: self._in_sets(match[0]), text)
+
+    def _in_sets(self, text: str) -> str:
+        mark = self.escape
+        try:
+            parts = [(key, data.decode("ascii")) for key, data in iso2022.sequences(text, self.codec)]
+        except UnicodeDecodeError:
+            raise UnicodeEncodeError(self.codec, text, 0, 1, "set of eight bits") from None
+        keys = [f"{mark}{'M' if key[:1] == b'$' else 'C'}{key.hex().upper()}{mark}" for key, _ in parts]
+        return "".join([key + data.translate(self._written) for key, (_, data) in zip(keys, parts, strict=True)])
 
     def escaped(self, text: str) -> str:
         """The reverse; CR and LF become ``\\X0D\\`` and ``\\X0A\\``, formatting escapes stay as they are."""
@@ -111,16 +168,43 @@ def syntax(field: str, marks: str, codec: str) -> tuple[Syntax, str]:
     return Syntax(field, component, repetition, escape, subcomponent, marks[4:], codec), odd
 
 
-_BREAKS = {"br": 1, "sp": 1, "in": 0, "ti": 0, "sk": 0, "ce": 1, "fi": 0, "nf": 0}
+_COMMAND = re.compile(r"\\(?:([HN])|\.([a-z]{2}) ?([+-]?\d+)?)\\")
+_WIDEST = 200
+"""More blanks or lines than a page has are a mistake or an attack."""
 
 
 def plain_text(value: str) -> str:
-    """Formatted text (FT) as plain lines: ``\\.br\\`` and ``\\.sp3\\`` are line ends, the rest is dropped."""
+    """Formatted text (FT) as plain lines.
 
-    def shown(match: re.Match[str]) -> str:
-        command, count = match[1][2:4], match[1][4:-1].strip("+-")
-        if match[1][1] != ".":
-            return ""
-        return " " * int(count or 1) if command == "sk" else "\n" * (_BREAKS[command] and int(count or 1))
+    ``\\.br\\`` ends a line, ``\\.sp3\\`` and ``\\.ce\\`` too; ``\\.sk3\\`` is blanks; at the beginning of a line
+    ``\\.in+4\\`` indents all from there and ``\\.ti+4\\`` that one. What else formats is dropped, what is no formatting
+    escape stays. At most 200 blanks or lines an escape.
+    """
+    out: list[str] = []
+    indent = extra = at = 0
+    fresh = True
+    for match in _FORMATTING.finditer(value):
+        text = value[at : match.start()]
+        at = match.end()
+        if text:
+            out.append(" " * (max(0, indent + extra) if fresh else 0) + text)
+            fresh = False
+        command, number = _COMMAND.fullmatch(match[1]).group(2, 3)  # type: ignore[union-attr]
+        count = max(-_WIDEST, min(_WIDEST, int(number))) if number else 1
+        if command in ("br", "sp", "ce"):
+            out.append("\n" * (abs(count) if command == "sp" else 1))
+            fresh, extra = True, 0
+        elif command == "sk":
+            out.append(" " * abs(count))
+        elif command in ("in", "ti") and fresh and number:
+            indent, extra = (indent + count, extra) if command == "in" else (indent, count)
+    rest = value[at:]
+    return "".join(out) + (" " * max(0, indent + extra) if fresh and rest else "") + rest
 
-    return _FORMATTING.sub(shown, value)
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def formatted_text(text: str) -> str:
+    """Plain lines as formatted text (FT): a ``\\.br\\`` for each line end. ``plain_text`` makes them of it again."""
+    return _LINE_END.sub(r"\\.br\\", text)

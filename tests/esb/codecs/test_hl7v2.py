@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from esb.codecs import DecodeError
-from esb.codecs.hl7v2 import build, decode, from_tree, parse, path, plain_text, to_tree
+from esb.codecs.hl7v2 import build, decode, formatted_text, from_tree, parse, path, plain_text, to_tree
 
 MSH = "MSH|^~\\&|HIS|H1|HUB|WX|20260115093000||ADT^A28|M1|P|2.5|||AL|NE|CHN|"
 ADT = (MSH + 'UNICODE UTF-8\rEVN|A28\rPID|1||P1^^^HIS&1.2&ISO^PI~X9^^^GA^NI||测试^患者|""|19000101|M\rZXX|a\r').encode()
@@ -122,7 +122,12 @@ def test_neither_a_message_nor_a_segment_shows_data_in_its_repr() -> None:
         (r"\X4\ \XZZ\ \X\ ", r"\X4\ \XZZ\ \X\ "),
         (r"one\.br\two\.sp3\three", r"one\.br\two\.sp3\three"),
         (r"\H\loud\N\ ", r"\H\loud\N\ "),
-        (r"\Z99\ \C2842\ \M2442\ ", r"\Z99\ \C2842\ \M2442\ "),
+        (r"\Z99\ \C2842\ \M2442\ABC ", r"\Z99\ \C2842\ \M2442\ABC "),
+        (r"\C2F7A\ \M247A7A\ \C28\ ", r"\C2F7A\ \M247A7A\ \C28\ "),
+        (r"\M2442\;3ED\C2842\\F\x", "山田|x"),
+        (r"\M2442\\X3B33\ED\C284A\ ", "山田 "),
+        (r"\M242844\0!\C2842\ \M2441\2bJT", "丂 测试"),
+        (r"\E\M2442\E\;3ED", r"\M2442\;3ED"),
         (r"\H\F\N\ ", r"\H\F\N\ "),
         (r"\Q\F\ ", r"\Q| "),
         (r"D:\data\F\ ", "D:\\data| "),
@@ -152,6 +157,25 @@ def test_formatting_can_be_taken_out() -> None:
         == "Title\none\n\ntwothree   four\nfive"
     )
     assert plain_text(r"no \F\ormat") == r"no \F\ormat"
+    assert plain_text(r"\.in+4\one\.br\two\.br\\.ti-4\three\.br\\.in-4\four\.sp 2\\.sk 3\five") == (
+        "    one\n    two\nthree\nfour\n\n   five"
+    )
+    assert len(plain_text(r"\.sp999999999\x\.sk999999999\\.br\\.in99999999\y")) < 1000
+
+
+@given(st.text("a\r\n "))
+def test_plain_lines_become_formatted_text_and_lines_again(text: str) -> None:
+    written = formatted_text(text)
+    assert "\r" not in written + "\n"
+    assert plain_text(written) == text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def test_truncated_values_are_kept_and_reported() -> None:
+    message = decode(b"MSH|^~\\&#|A#|B\\P\\\rPID|||P1~P2^^^A&B#||Name#^x\rPID||#\r")
+    assert message.get("PID", 0, 5, 1, 1) == "Name#"
+    assert message.truncated() == ["MSH-3", "PID-3[2].4.2", "PID-5.1", "PID[1]-2"]
+    assert decode(b"MSH|^~\\&|A#\r").truncated() == []
+    assert build([{"MSH-3": "A#"}]).truncated() == []
 
 
 CONTROLS = [chr(code) for code in range(32) if code not in (9, 10, 13)] + ["\x7f"]

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from esb.codecs import DecodeError
-from esb.codecs.hl7v2 import decode, from_tree, to_tree
+from esb.codecs import DecodeError, EncodeError
+from esb.codecs.hl7v2 import build, decode, from_tree, to_tree
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 TRAPS = "珅玘昞璣晐"
@@ -73,6 +75,72 @@ def test_configuration_wins_over_msh18_and_stands_in_for_it() -> None:
         decode(big5, "KLINGON")
 
 
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("ASCII~ISO IR87", "山田^太郎"),
+        ("~ISO IR87", "山田"),
+        ("ISO IR87", "山田 x"),
+        ("ASCII~ISO IR87~ISO IR159", "丂 山田|"),
+        ("ISO IR14~ISO IR87", "ﾔﾏﾀﾞ 山田"),
+        ("ASCII~KS X 1001", "시험"),
+        ("ASCII~GB2312", "测试"),
+        ("8859/1~8859/7", "Müller αβγ é"),
+        ("8859/15~ISO IR87", "€ 山田 é"),
+        ("GB 18030-2000~UNICODE UTF-8", "测试𠮷"),
+        ("UNICODE UTF-16", "测试𠮷"),
+        ("UNICODE UTF-32", "测试𠮷"),
+    ],
+)
+def test_several_charsets_at_once_and_wide_ones_are_written_and_read(charset: str, text: str) -> None:
+    data = build([{"MSH-9": "ADT"}, {"PID-5[2].1": text, "PID-6": "end"}], charset=charset).encode()
+    message = decode(data)
+    assert message.get("PID", 0, 5, 2, 1) == text
+    assert message.get("MSH", 0, 18, 0) == charset
+    assert message.deviations == ()
+    assert from_tree(to_tree(message)).text == message.text
+
+
+def test_sets_are_switched_by_escapes_where_msh20_says_so() -> None:
+    rows = [{"MSH-9": "ADT", "MSH-20": "2.3"}, {"PID-5.1": "山田|", "PID-6": "a^ﾔ丂"}]
+    message = build(rows, charset="ASCII~ISO IR87~ISO IR159~ISO IR14")
+    assert message.raw.isascii()
+    assert b"\\M2442\\;3ED\\C2842\\\\F\\|" in message.raw
+    assert b"\\C2849\\T\\M242844\\0!\\C2842\\" in message.raw
+    again = decode(message.raw)
+    assert again.get("PID", 0, 5) == "山田|"
+    assert again.get("PID", 0, 6) == "a^ﾔ丂"
+    with pytest.raises(EncodeError, match="cannot be written"):
+        build([{"MSH-20": "2.3"}, {"PID-5": "αé"}], charset="8859/1~8859/7")
+
+
+@given(st.lists(st.sampled_from("山田測試ﾔﾏé|^\\~&x "), max_size=12).map("".join), st.sampled_from(["2.3", None]))
+def test_every_text_of_the_sets_comes_back(text: str, scheme: str | None) -> None:
+    known = text.replace("é", "") if scheme else text
+    charset = "ASCII~ISO IR87~ISO IR14" + ("" if scheme else "~8859/1")
+    data = build([{"MSH-20": scheme}, {"PID-5": known, "PID-6": "x"}], charset=charset).raw
+    assert (decode(data).get("PID", 0, 5) or "") == known
+    assert decode(data).get("PID", 0, 6) == "x"
+
+
+def test_switching_is_read_without_being_declared() -> None:
+    data = f"{MSH}\rPID|||||山田|試験\r".encode("iso2022_jp")
+    message = decode(data)
+    assert message.get("PID", 0, 5) == "山田"
+    assert message.deviations == ("no charset declared, read as iso2022_ascii",)
+    greek = f"{MSH}8859/1\rPID|||||é".encode("latin-1") + b"\x1b-F\xe1|x\r\xe9"
+    assert decode(greek).get("PID", 0, 5) == "éα"
+    assert list(decode(greek))[2].name == "é", "a line begins in the first set"
+    assert decode(f"{MSH}8859/1\rPID|||||\x1b[31mred".encode()).get("PID", 0, 5) == "\x1b[31mred"
+    utf8 = f"{MSH}UNICODE UTF-8\rPID|||||\x1b$B;3|é".encode()
+    assert decode(utf8).get("PID", 0, 6) == "é"
+
+
+def test_escapes_switch_to_a_right_hand_set_too() -> None:
+    data = f"{MSH}8859/1~8859/7\rPID|||||é\\C2D46\\".encode("latin-1") + b"\xe1\\C2D41\\\xe9|x"
+    assert decode(data).get("PID", 0, 5) == "éαé"
+
+
 def test_a_trap_character_in_msh_does_not_hide_the_charset() -> None:
     text = f"MSH|^~\\&|{TRAPS}医院|H1|HUB|WX|2026||ADT^A28|M1|P|2.5||||||GB 18030-2000\rPID|||||{TRAPS}|x"
     message = decode(text.encode("gb18030"))
@@ -81,8 +149,8 @@ def test_a_trap_character_in_msh_does_not_hide_the_charset() -> None:
     assert message.deviations == ()
 
 
-@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-def test_a_bom_and_utf16_are_read(codec: str) -> None:
+@pytest.mark.parametrize("codec", ["utf-8-sig", *(f"utf-{n}{end}" for n in (16, 32) for end in ("", "-le", "-be"))])
+def test_a_bom_and_wide_characters_are_read(codec: str) -> None:
     data = f"{MSH}\rPID|||||测试|x".encode(codec)
     assert decode(data).get("PID", 0, 5) == "测试"
     assert from_tree(to_tree(decode(data))).encode() == data
