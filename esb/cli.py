@@ -13,8 +13,10 @@ import click
 
 from esb import __version__
 from esb.errors import ConfigError
+from esb.hl7.commands import decode_files, encode_files, hl7
 
 _FORMATS = ("hl7v2", "xml", "fhir", "form", "json")
+_File = click.Path(exists=True, allow_dash=True, path_type=Path)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
 _routes = click.option(
     "--routes",
@@ -38,6 +40,9 @@ def main() -> None:
     Every command reads routes.yaml, schemas/ and mappings/ in the working directory. Exit status: 0 all well,
     1 something was found wrong with what you gave, 2 the configuration or the call is wrong.
     """
+
+
+main.add_command(hl7)
 
 
 @main.command()
@@ -215,33 +220,58 @@ def translate(translation: Path, messages: tuple[Any, ...], charset: str | None,
 
 @main.command()
 @click.argument("format", type=click.Choice(_FORMATS))
-@click.argument("file", type=click.File("rb"))
+@click.argument("files", type=_File, nargs=-1, required=True)
 @click.option("--charset", help="The charset when the message does not say it, or says it wrong.")
+@click.option(
+    "--get", multiple=True, metavar="PATH", help="hl7v2: only this field, such as PID-3.1; tabs between several."
+)
 @_as_json
-def decode(format: str, file: Any, charset: str | None, as_json: bool) -> None:
-    """Read FILE (- for standard input) as FORMAT and print it as JSON.
+def decode(format: str, files: tuple[Path, ...], charset: str | None, get: tuple[str, ...], as_json: bool) -> None:
+    """Read FILES (- for standard input) as FORMAT and print them as JSON.
 
-    With --json the result is one line. Exit status 1 with the reason and the place when it cannot be read.
+    With --json the result is one line. Exit status 1 with the reason and the place when something cannot be read.
+
+    Of hl7v2 there may be many files and folders, each with one message, several, a batch or a dump of MLLP: then every
+    message is a JSON line with its file, number and byte offset, and what cannot be read is a line too. With --get
+    there is a line of values for every message, empty where it has none; exit status 1 also when no message has any.
     """
-    tree = _decode_or_exit(format, file, charset)
+    if format == "hl7v2":
+        decode_files(files, get, charset or "", as_json)
+    tree = _decode_or_exit(format, _only(files, get), charset)
     _print_json(tree, pretty=not as_json)
 
 
 @main.command()
 @click.argument("format", type=click.Choice(_FORMATS))
-@click.argument("file", type=click.File("rb"))
+@click.argument("files", type=_File, nargs=-1, required=True)
 @click.option("--charset", help="The charset to write in.")
-def encode(format: str, file: Any, charset: str | None) -> None:
-    """Write the JSON in FILE (- for standard input), as ``esb decode`` prints it, as FORMAT on standard output."""
+@click.option("--mllp", is_flag=True, help="hl7v2: each message in a frame of MLLP.")
+def encode(format: str, files: tuple[Path, ...], charset: str | None, mllp: bool) -> None:
+    """Write the JSON in FILES (- for standard input), as ``esb decode`` prints it, as FORMAT on standard output.
+
+    Of hl7v2 there may be many files, each with a message or with JSON lines; their messages follow one another. Exit
+    status 1 when one cannot be written, or could not be read before; the others are written all the same.
+    """
     from esb.codecs import EncodeError
     from esb.codecs.formats import FORMATS
 
+    if format == "hl7v2":
+        encode_files(files, mllp)
+    file = _only(files, mllp)
     tree = _decode_or_exit("json", file)
     try:
         sys.stdout.buffer.write(FORMATS[format].encode(tree, charset))
     except EncodeError as error:
         click.echo(f"{_name(file)}: {error}", err=True)
         sys.exit(1)
+
+
+def _only(files: tuple[Path, ...], other: object) -> Any:
+    """The one file that formats other than hl7v2 take."""
+    if len(files) > 1 or other:
+        click.echo("only hl7v2 takes several files, --get and --mllp", err=True)
+        sys.exit(2)
+    return sys.stdin.buffer if str(files[0]) == "-" else files[0].open("rb")
 
 
 def _decode_or_exit(format: str, file: Any, charset: str | None = None) -> Any:

@@ -78,6 +78,11 @@ class Listener:
         self._server = await asyncio.start_server(self._connected, *at, ssl=tls, limit=_CHUNK)
         return Address(*self._server.sockets[0].getsockname()[:2])
 
+    async def settled(self) -> None:
+        """Wait a moment for peers to take their last answers and leave."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_GRACE_S)
+
     async def close(self) -> None:
         """Ends every connection."""
         if self._server is not None:

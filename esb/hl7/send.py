@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import secrets
 import select
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from esb.codecs import DecodeError
-from esb.codecs.hl7v2 import Framer, framed
+from esb.codecs.hl7v2 import Framer, Message, framed
 from esb.hl7.acks import Verdict, verdict
 from esb.hl7.address import Address
 from esb.hl7.tally import Tally
@@ -26,11 +28,41 @@ _HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
 class Outgoing(NamedTuple):
-    """A message with its MSH-10; ``twice`` when its sender waits for an application's answer after the commit (CA)."""
+    """A message with its MSH-10 and what stands before and after that.
+
+    ``twice``: its sender waits for an application's answer after the commit (CA).
+    """
 
     raw: bytes
     control: str
+    around: tuple[bytes, bytes] = (b"", b"")
     twice: bool = False
+
+
+def outgoing(message: Message) -> Outgoing:
+    """As it is to be sent."""
+    head, end, rest = _header(message.text)
+    fields = head.split(message.syntax.field)
+    fields += [""] * (10 - len(fields))
+    before, after = message.syntax.field.join([*fields[:9], ""]), message.syntax.field.join(["", *fields[10:]])
+    around = (before.encode(message.charset), (after * (len(fields) > 10) + end + rest).encode(message.charset))
+    twice = message.get("MSH", 0, 16) == "AL" and message.get("MSH", 0, 15) is not None
+    return Outgoing(message.raw, message.get("MSH", 0, 10, 1, 1) or "", around, twice)
+
+
+def renumbered(messages: Iterable[Outgoing]) -> Iterator[Outgoing]:
+    """The same messages, each with an MSH-10 that no other has."""
+    stem = secrets.token_hex(4).upper()
+    for number, message in enumerate(messages, 1):
+        control = f"{stem}{number}"
+        before, after = message.around
+        yield message._replace(raw=before + control.encode("ascii") + after, control=control)
+
+
+def _header(text: str) -> tuple[str, str, str]:
+    """All up to the end of MSH, that end, and the rest."""
+    match = re.compile(r"[\r\n]").search(text, text.index("MSH"))
+    return (text[: match.start()], match[0], text[match.end() :]) if match else (text, "", "")
 
 
 @dataclass(frozen=True, slots=True)

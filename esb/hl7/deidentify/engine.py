@@ -41,6 +41,7 @@ class Deidentifier:
         self._secret, self._options = secret, options
         self._people = People(secret)
         self.kept: Counter[str] = Counter()
+        self._names: Callable[[str], str] = str
 
     def learn(self, message: Message) -> None:
         """Who is in it."""
@@ -54,7 +55,7 @@ class Deidentifier:
         people = self._persons(message, lines)
         work = _Work(self._secret, self._options, message)
         if people is not None:
-            work.replace(lines, people, self._people)
+            self._names = work.replace(lines, people, self._people)
         elif self._options.staff:
             work.replace_staff(lines)
         if self._options.drop_unknown:
@@ -62,6 +63,10 @@ class Deidentifier:
         self.kept.update(_kept(lines) if people is None else work.kept)
         text = lead + "".join(line.text for line in lines)
         return message.raw if text == message.text else text.encode(message.charset, "replace")
+
+    def file_name(self, name: str) -> str:
+        """A file's name without what is known of the people of the message that was dealt with last."""
+        return self._names(name)
 
     def envelope(self, line: str, message: Message) -> str:
         """FHS and BHS lines around a message, whose times move with those of its first person."""
@@ -93,13 +98,14 @@ class _Work:
         self._fit = fits(message.charset)
         self.kept: set[str] = set()
 
-    def replace(self, lines: list[Line], persons: list[bytes], people: People) -> None:
-        """First what is typed, which tells who the people are; then all else."""
+    def replace(self, lines: list[Line], persons: list[bytes], people: People) -> Callable[[str], str]:
+        """First what is typed, which tells who the people are; then all else. Gives the same for other texts."""
         values = {person: Values(self._secret, self._fit, people.days(person), self._known) for person in set(persons)}
         for line, person in zip(lines, persons, strict=True):
             self._typed(line, Fields(values[person], self._syntax), staff=self._options.staff)
         for line, person in zip(lines, persons, strict=True):
             self._rest(line, values[person])
+        return values[persons[0]].unknown
 
     def replace_staff(self, lines: list[Line]) -> None:
         """Nobody's times are moved."""
