@@ -1,4 +1,4 @@
-"""HL7 v2: bytes <-> lazy, lossless ``Message``; repetitions and groups; building from field paths; JSON form;
+"""HL7 v2: bytes <-> lazy, lossless ``Message``; repetitions and groups; building from field paths; JSON form; files;
 MLLP frames.
 
 Where HL7 libraries disagree: formatting escapes stay in the value (``plain_text`` takes them out), ``\\X..\\`` is
@@ -6,6 +6,7 @@ decoded with the message's charset, unknown and unclosed escapes are literal, fi
 are read, any version or none, and a line that is no segment is kept under the name it has.
 """
 
+from esb.codecs.hl7v2.batch import Batch, enveloped
 from esb.codecs.hl7v2.build import build, flat
 from esb.codecs.hl7v2.groups import Group, groups
 from esb.codecs.hl7v2.message import Message, Segment, decode
@@ -16,6 +17,7 @@ from esb.codecs.hl7v2.syntax import formatted_text, plain_text
 from esb.codecs.hl7v2.tree import from_tree, to_tree
 
 __all__ = [
+    "Batch",
     "Framer",
     "Group",
     "Message",
@@ -24,6 +26,7 @@ __all__ = [
     "Segment",
     "build",
     "decode",
+    "enveloped",
     "flat",
     "formatted_text",
     "framed",

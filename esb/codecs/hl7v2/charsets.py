@@ -32,16 +32,20 @@ _CODECS = {
 _WIDER = {"gbk": "gb18030", "gb2312": "gb18030"}
 """GB18030 holds these two, and their senders mix them up."""
 
-_BY_FIRST_BYTES = {
+_BOMS = {
     b"\xff\xfe\0\0": "utf-32-le",
-    b"M\0\0\0": "utf-32-le",
     b"\0\0\xfe\xff": "utf-32-be",
-    b"\0\0\0M": "utf-32-be",
     b"\xff\xfe": "utf-16-le",
-    b"M\0": "utf-16-le",
     b"\xfe\xff": "utf-16-be",
-    b"\0M": "utf-16-be",
 }
+_ZEROS = {
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+}
+"""Which bytes of two or one character of ASCII are zero."""
+
 _WIDE = {"UNICODEUTF16": "utf-16", "UTF16": "utf-16", "UNICODEUTF32": "utf-32", "UTF32": "utf-32"}
 """Charsets of files. MLLP cannot carry them, and a message that names them in readable ASCII is not in them."""
 
@@ -113,9 +117,17 @@ def read(data: bytes, configured: str, default: str) -> tuple[str, str, str]:
     raise DecodeError(f"is not {name[:20] or 'ASCII'}, nor UTF-8, nor GB18030", _first_bad(data))
 
 
+def wide(data: bytes) -> str | None:
+    """The UTF-16 or UTF-32 that begins with a BOM or with ASCII; None when it is none of these."""
+    for mark, name in _BOMS.items():
+        if data.startswith(mark):
+            return name
+    return _ZEROS.get(tuple([byte == 0 for byte in data[:4]])) if 0 in data[:4] else None  # type: ignore[arg-type]
+
+
 def _candidates(data: bytes, name: str) -> dict[str, None]:
-    if wide := _BY_FIRST_BYTES.get(data[:4]) or _BY_FIRST_BYTES.get(data[:2]):
-        return dict.fromkeys([wide])
+    if found := wide(data):
+        return dict.fromkeys([found])
     known = [found for one in name.split("~") if (found := codec(one) if one else "ascii")] if name else []
     known = [_WIDER.get(one, one) for one in known] or ["utf-8"]
     if 27 in data and (not name or _sets(known[0])):
