@@ -8,6 +8,7 @@ are read, any version or none, and a line that is no segment is kept under the n
 
 from esb.codecs.hl7v2.batch import Batch, enveloped
 from esb.codecs.hl7v2.build import build, flat
+from esb.codecs.hl7v2.continuation import Joiner, joined
 from esb.codecs.hl7v2.groups import Group, groups
 from esb.codecs.hl7v2.message import Message, Segment, decode
 from esb.codecs.hl7v2.mllp import Framer, framed
@@ -20,6 +21,7 @@ __all__ = [
     "Batch",
     "Framer",
     "Group",
+    "Joiner",
     "Message",
     "Path",
     "Repetition",
@@ -32,6 +34,7 @@ __all__ = [
     "framed",
     "from_tree",
     "groups",
+    "joined",
     "parse",
     "path",
     "plain_text",
