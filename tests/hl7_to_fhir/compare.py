@@ -1,8 +1,9 @@
 """How much of an expected FHIR tree another one has, leaf by leaf, and which leaves differ.
 
-A leaf is a value with its path. Ids, the id in a reference and the narrative of a converter (which holds the time of
-conversion) are not compared. Items of a list, and resources of a type, are paired so that most of their leaves are
-equal, whatever their order. Times are equal when they are the same moment.
+A leaf is a value with its path. Ids and the narrative of a converter (which holds the time of conversion) are not
+compared. Items of a list, and resources of a type, are paired so that most of their leaves are equal, whatever their
+order. Times are equal when they are the same moment. References between bundles that went through ``aligned`` are equal
+when they lead to resources that are each other's pair; otherwise the id in them is not compared.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT.*([+-]\d\d:\d\d|Z)")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ROUNDS = 2
 _GENERATED = "using Microsoft FHIR Converter"
 
 
@@ -41,6 +43,41 @@ def resources(bundle: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     for entry in bundle.get("entry") or ():
         found[entry["resource"]["resourceType"]].append(entry["resource"])
     return found
+
+
+def aligned(expected: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Two bundles whose references say which pair of resources they lead to, in the place of ids.
+
+    What a resource refers to helps to find its pair, and the pairs say what is referred to: so this takes some rounds.
+    """
+    pair: tuple[Any, Any] = expected, found
+    for _ in range(_ROUNDS):
+        labels = _labels(*pair)
+        pair = tuple(_relabelled(bundle, known) for bundle, known in zip((expected, found), labels, strict=True))
+    return pair
+
+
+def _labels(expected: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Reference -> type and number of the pair, for the resources of both bundles and for the bundles themselves."""
+    wanted, given = resources(expected), resources(found)
+    both = {"Bundle": [(expected, found)], **{kind: paired(wanted[kind], given[kind]) for kind in wanted}}
+    labels: tuple[dict[str, str], dict[str, str]] = {}, {}
+    for kind, pairs in both.items():
+        for number, pair in enumerate(pairs):
+            for known, one in zip(labels, pair, strict=True):
+                if one is not None and "id" in one:
+                    known[f"{kind}/{one['id']}"] = f"{kind}/{number}"
+    return labels
+
+
+def _relabelled(tree: Any, labels: Mapping[str, str]) -> Any:
+    if isinstance(tree, list):
+        return [_relabelled(value, labels) for value in tree]
+    if not isinstance(tree, dict):
+        return tree
+    reference = tree.get("reference")
+    changed = {"reference": labels.get(reference, reference)} if isinstance(reference, str) else {}
+    return {name: _relabelled(value, labels) for name, value in tree.items()} | changed
 
 
 def compare(expected: Any, found: Any, path: str = "") -> Comparison:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.hl7_to_fhir.compare import Difference, compare, resources
+from tests.hl7_to_fhir.compare import Difference, aligned, compare, resources
 from tests.hl7_to_fhir.corpus import Pair, to_fhir
 
 FIELDS_OF = ("Patient", "Encounter", "Appointment", "DiagnosticReport", "Observation", "ServiceRequest")
@@ -59,7 +59,7 @@ def score(pair: Pair) -> Score:
 
 
 def score_bundles(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Score:
-    wanted, given = resources(expected), resources(found)
+    wanted, given = map(resources, aligned(expected, found))
     result = Score()
     for kind in sorted(set(wanted) | set(given)):
         left, right = wanted.get(kind, []), given.get(kind, [])

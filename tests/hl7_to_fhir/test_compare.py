@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hl7_to_fhir.compare import compare
+from tests.hl7_to_fhir.compare import aligned, compare, resources
 from tests.hl7_to_fhir.score import score_bundles
 
 ID = "9e909e52-61a1-be50-1878-a12ef8c36346"
@@ -60,3 +60,18 @@ def test_resources_are_counted_by_type() -> None:
         "Location": (1, 2, 0),
         "Patient": (0, 1, 0),
     }
+
+
+def test_a_reference_counts_when_it_leads_to_the_pair() -> None:
+    def bundle(ids: tuple[str, str, str], mother: str) -> dict[str, object]:
+        names = [
+            {"resourceType": "Patient", "id": one, "name": name} for one, name in zip(ids, ("A", "B"), strict=False)
+        ]
+        report = {"resourceType": "Observation", "id": ids[2], "subject": {"reference": f"Patient/{mother}"}}
+        return {"entry": [{"resource": one} for one in (*names, report)]}
+
+    expected = bundle(("1", "2", "3"), "2")
+    for mother, equal in (("8", 1), ("7", 0)):
+        ours = bundle(("7", "8", "9"), mother)
+        left, right = map(resources, aligned(expected, ours))
+        assert compare(left["Observation"], right["Observation"]).equal == equal
