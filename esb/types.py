@@ -30,8 +30,9 @@ class Type:
 
     ``make`` gives the fields and is called once, when they are asked for, so that types may hold themselves and large
     schemas cost nothing until used. ``words`` are all texts it can be, empty where that is not known; ``longest`` its
-    length in characters, ``open`` that it may have fields that are not named. XML attributes are ``@name``, FHIR
-    choices ``value[x]`` beside their members, HL7 fields and components their numbers.
+    length in characters, ``open`` that it may have fields that are not named, ``single`` that an item may stand without
+    its list. XML attributes are ``@name``, FHIR choices ``value[x]`` beside their members, HL7 fields and components
+    their numbers.
     """
 
     sort: Sort = "any"
@@ -41,6 +42,7 @@ class Type:
     longest: int | None = None
     title: str = ""
     open: bool = False
+    single: bool = False
     make: Callable[[], Mapping[str, Type]] | None = field(default=None, repr=False, compare=False)
 
     @cached_property

@@ -38,6 +38,7 @@ def type_of(schema: Schema, required: bool = False) -> Type:
         longest=_longest(one),
         title=_title(schema) or _title(one),
         open=_open(one),
+        single=many and _single(schema),
         make=lambda: {name: type_of(inner, name in names) for name, inner in _properties(one).items()},
     )
 
@@ -53,6 +54,13 @@ def _item(schema: Schema) -> tuple[bool, Schema]:
             many = many or any(listed for listed, _ in found)
             one[keyword] = [branch for _, branch in found]
     return many, one
+
+
+def _single(schema: Schema) -> bool:
+    """Whether a value that may be a list may be something else too."""
+    if schema.get("type") == "array" or "items" in schema:
+        return False
+    return all(map(_single, schema.get("allOf", ()))) and all(any(map(_single, each)) for each in _alternatives(schema))
 
 
 def _properties(schema: Schema) -> dict[str, Schema]:

@@ -9,7 +9,8 @@ from esb.codecs.yaml import PathTuple
 from esb.errors import Outcome
 from esb.mapping.codes import Lookup
 from esb.mapping.expr import RESPONSE
-from esb.mapping.nodes import Both, Compare, Default, ListOf, Literal, Node, Path, Pipe
+from esb.mapping.facts import NOTHING
+from esb.mapping.nodes import Default, Literal, Node, Path, Pipe
 from esb.mapping.reader import BROKEN, Reader
 from esb.mapping.shape import Case, Constant, Expression, Shape
 
@@ -27,11 +28,11 @@ def read_cases(reader: Reader, value: Any) -> None:
     always = False
     for entry, path in entries:
         if always:
-            reader.find(path, "this case is never reached", "the case before it has no 'when'")
+            reader.find(path, "this case is never reached", "a case before it always holds")
         case = _case(reader, entry, path)
         if case is not None:
             reader.sheet.cases.append(case)
-            always = case.when is None
+            always = always or case.when is None or case.when.node == Literal(True)
 
 
 def _case(reader: Reader, entry: Any, path: PathTuple) -> Case | None:
@@ -64,7 +65,7 @@ class _OutcomeReader:
         return Case(self.outcome, self.when, message=self._part(value, path, "message"))
 
     def _body(self, value: Any, path: PathTuple) -> Case:
-        return Case(self.outcome, self.when, body=self.reader.whole(value, path, self.target, RESPONSE))
+        return Case(self.outcome, self.when, body=self.reader.whole(value, path, self.target, RESPONSE), path=path)
 
     def _refused(self, value: Any, path: PathTuple) -> Case:
         if not isinstance(value, dict) or "code" not in value:
@@ -106,7 +107,7 @@ class _OutcomeReader:
         )
         if node is BROKEN:
             return
-        words = _words(node, _said(self.when.node) if self.when else {})
+        words = _words(node, NOTHING.after(self.when.node).only if self.when else {})
         if words is None:
             hint = "write text or use '| meaning(table)'"
             self.reader.find(path, "the codes of a refusal must be known beforehand", hint)
@@ -116,7 +117,7 @@ class _OutcomeReader:
             self.reader.sheet.codes.setdefault(word, path)
 
 
-def _words(node: Node, said: Mapping[str, tuple[str, ...]]) -> frozenset[str] | None:
+def _words(node: Node, said: Mapping[str, frozenset[str]]) -> frozenset[str] | None:
     """All texts an expression can give, or None when they are not known; ``said`` are texts that paths are then."""
     match node:
         case Literal(value=str()):
@@ -129,16 +130,3 @@ def _words(node: Node, said: Mapping[str, tuple[str, ...]]) -> frozenset[str] | 
             left, right = _words(node.value, said), _words(node.otherwise, said)
             return None if left is None or right is None else left | right
     return None
-
-
-def _said(when: Node) -> dict[str, tuple[str, ...]]:
-    """What a condition says of paths when it holds: ``$code in ['1', '2']`` and ``$code == '1'``."""
-    match when:
-        case Both(left, right):
-            return {**_said(left), **_said(right)}
-        case Compare("==", Path(text=path), Literal(value=str() as text)):
-            return {path: (text,)}
-        case Compare("in", Path(text=path), ListOf(items)):
-            texts = tuple(item.value for item in items if isinstance(item, Literal) and isinstance(item.value, str))
-            return {path: texts} if len(texts) == len(items) else {}
-    return {}

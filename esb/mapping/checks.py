@@ -6,13 +6,16 @@ Sources, targets, functions, code tables and conditions are judged in one walk o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from esb.codecs.yaml import nearest
 from esb.errors import Outcome
-from esb.mapping.nodes import Both, Node, written
+from esb.mapping.facts import NOTHING, implies
+from esb.mapping.nodes import Literal, Node, left_out
 from esb.mapping.shape import (
     Case,
     Choice,
@@ -57,15 +60,13 @@ def check(
 
     ``resources`` gives the type of a FHIR resource by its name.
     """
-    walk = _Walk(Typist(resources))
+    walk = _Walk(Typist(resources), sheet.file)
     sending = {"request": request}
     if isinstance(sheet.action, Expression):
         walk.typist.of(sheet.action, sending)
     walk.target(sheet.request, system.request, sending, None, strict=False)
     meaning = {"request": request, "answer": system.answer}
-    for case in sheet.cases:
-        walk.case(case, answer, meaning)
-    walk.unreachable(sheet.cases)
+    walk.cases(sheet.cases, answer, meaning)
     return list(walk.typist.problems)
 
 
@@ -73,64 +74,95 @@ def check_translation(
     sheet: Sheet, source: Type = ANY, target: Type = ANY, resources: Callable[[str], Type] = lambda _: ANY
 ) -> list[Problem]:
     """The same for a translation, whose ``source`` and ``target`` are the types of its messages."""
-    walk = _Walk(Typist(resources))
+    walk = _Walk(Typist(resources), sheet.file)
     assert sheet.gives is not None
     walk.target(sheet.gives, target, {"message": source}, None, strict=False)
     return list(walk.typist.problems)
 
 
 class _Walk:
-    def __init__(self, typist: Typist) -> None:
-        self.typist = typist
+    def __init__(self, typist: Typist, file: str) -> None:
+        self.typist, self.file = typist, file
 
-    def case(self, case: Case, answer: Type, names: Names) -> None:
-        if case.when is not None:
-            self.typist.of(case.when, names)
-        body = answer if case.outcome is Outcome.DONE else ANY
-        self.target(case.body, body, names, None, strict=True)
+    def cases(self, cases: Sequence[Case], answer: Type, names: Names) -> None:
+        """Each case where those before it did not hold."""
+        options = [(case.when, partial(self._case, case, answer, names)) for case in cases]
+        self._options(options, names, "case")
+
+    def _case(self, case: Case, answer: Type, names: Names) -> None:
+        place = Place(self.file, case.path)
+        if case.outcome is Outcome.DONE:
+            body = Structure((), file=self.file, path=case.path) if case.body == Constant(None) else case.body
+            self.target(body, answer, names, place, strict=True)
+        else:
+            self.target(case.body, ANY, names, place, strict=True)
         for shape in (case.code, case.message, case.details or Constant(None)):
             self.target(shape, ANY, names, None, strict=False)
 
-    def unreachable(self, cases: Sequence[Case]) -> None:
-        """A case whose condition contains all of an earlier one's is never reached."""
-        above: list[frozenset[str]] = []
-        for case in cases:
-            if case.when is None:
+    def _options(
+        self, options: Sequence[tuple[Expression | None, Callable[[], None]]], names: Names, word: str
+    ) -> None:
+        """What is chosen by the first condition that holds, each with what checks the rest of it."""
+        facts, above = self.typist.facts, list[Node]()
+        for when, check_rest in options:
+            if when is None:
+                with self.typist.inside(facts):
+                    check_rest()
                 continue
-            mine = _conjuncts(case.when.node)
-            if any(earlier <= mine for earlier in above):
-                hint = "a case before it holds whenever this one does; put the narrower one first"
-                self.typist.add(Place(case.when.file, case.when.path, at_key=True), "this case is never reached", hint)
-            if "false" in mine:
-                self.typist.add(Place(case.when.file, case.when.path, at_key=True), "this case is never reached")
-            above.append(mine)
+            reached = self._reached(when, above, word)
+            with self.typist.inside(facts if reached else NOTHING):
+                self.typist.of(when, names)
+            with self.typist.inside((facts if reached else NOTHING).after(when.node)):
+                check_rest()
+            above.append(when.node)
+            facts = facts.after(when.node, False)
+
+    def _reached(self, when: Expression, above: Sequence[Node], word: str) -> bool:
+        place = Place(when.file, when.path, at_key=True)
+        if when.node == Literal(False):
+            self.typist.add(place, f"this {word} is never reached")
+        elif any(implies(when.node, earlier) for earlier in above):
+            hint = "one before it holds whenever this one does; put the narrower one first"
+            if Literal(True) not in above:  # the reader says so already
+                self.typist.add(place, f"this {word} is never reached", hint)
+        else:
+            return True
+        return False
 
     def target(self, shape: Shape, type_: Type, names: Names, place: Place | None, *, strict: bool) -> None:
         """Check a shape that makes a value of a type; ``strict`` where text is not good enough for a number."""
         match shape:
             case Expression():
-                given = self.typist.of(shape, names)
-                self._fits(given, type_, Place(shape.file, shape.path, shape.text), strict=strict)
+                given, at = self.typist.of(shape, names), Place(shape.file, shape.path, shape.text)
+                self._fits(given, type_, at, strict=strict)
+                if strict and type_.required and not self.typist.general and left_out(shape.node):
+                    self.typist.add(
+                        at, "may be left out and is required", "take the '?' away, or give a default with '??'"
+                    )
             case Constant():
                 if place is not None and shape.value is not None:
                     self._fits(literal(shape.value), type_, place, strict=strict)
             case Structure():
-                self._when(shape.when, names)
-                self._structure(shape, type_, names, strict=strict)
+                with self._where(shape.when, names):
+                    self._structure(shape, type_, names, strict=strict)
             case Value():
-                self._when(shape.when, names)
-                self.target(shape.value, type_, names, place, strict=strict)
+                with self._where(shape.when, names):
+                    self.target(shape.value, type_, names, place, strict=strict)
             case Items(parts):
+                self._listed(type_, place, strict=strict)
                 for part in parts:
-                    self.target(part, replace(type_, many=False), names, place, strict=strict)
+                    each = type_ if isinstance(part, Loop) else replace(type_, many=False)
+                    self.target(part, each, names, place, strict=strict)
             case Loop(sources, variables, body):
                 for source, variable in zip(sources, variables, strict=True):
                     names = {**names, variable: replace(self.typist.of(source, names), many=False)}
+                self._listed(type_, place, strict=strict)
                 self.target(body, replace(type_, many=False), names, place, strict=strict)
             case Choice(options):
-                for when, option in options:
-                    self._when(when, names)
-                    self.target(option, type_, names, place, strict=strict)
+                inner = [
+                    (when, partial(self.target, option, type_, names, place, strict=strict)) for when, option in options
+                ]
+                self._options(inner, names, "option")
             case With(pairs, body):
                 for name, expression in pairs:
                     names = {**names, name: self.typist.of(expression, names)}
@@ -138,9 +170,18 @@ class _Walk:
             case Use():
                 self._use(shape, type_, names, strict=strict)
 
-    def _when(self, when: Expression | None, names: Names) -> None:
+    @contextmanager
+    def _where(self, when: Expression | None, names: Names) -> Iterator[None]:
+        """Where a condition holds; it is checked itself."""
         if when is not None:
             self.typist.of(when, names)
+        with self.typist.inside(self.typist.facts.after(when.node) if when else self.typist.facts):
+            yield
+
+    def _listed(self, type_: Type, place: Place | None, *, strict: bool) -> None:
+        """Find a list that is written where the contract wants one value."""
+        if strict and place is not None and not type_.many and type_.sort != "any":
+            self.typist.add(place, f"a list where {WORDS[type_.sort]} is needed")
 
     def _use(self, use: Use, type_: Type, names: Names, *, strict: bool) -> None:
         given: dict[str, Type] = {}
@@ -151,16 +192,15 @@ class _Walk:
                 given[variable] = literal(argument.value)
             else:
                 self.target(argument, ANY, names, None, strict=False)
-        outside, self.typist.general = self.typist.general, True
-        self.target(use.part.body, type_, given, None, strict=strict)
-        self.typist.general = outside
+        with self.typist.inside(NOTHING, general=True):
+            self.target(use.part.body, type_, given, None, strict=strict)
 
     def _structure(self, shape: Structure, type_: Type, names: Names, *, strict: bool) -> None:
-        if strict and type_.many:
+        if strict and type_.many and not type_.single:
             self.typist.add(
                 Place(shape.file, shape.path), "a structure where a list is needed", "write it as a list of one"
             )
-        given: dict[str, set[str]] = {}
+        given: dict[str, set[str]] = {} if shape.fields else {"": set()}
         for name, inner in shape.fields:
             key = name if not name.startswith("$") else f"${name}"
             place = Place(shape.file, (*shape.path, key))
@@ -183,13 +223,15 @@ class _Walk:
         if missing:
             mark = f"{segment}-" if segment else ""
             hint = "" if strict else f"write '{mark}{missing[0]}: null' where the system does without it"
-            place = Place(shape.file, (*shape.path, shape.fields[0][0]), at_key=True)
+            place = Place(shape.file, shape.path)
+            if shape.fields:
+                place = Place(shape.file, (*shape.path, shape.fields[0][0]), at_key=True)
             self.typist.add(place, f"required and not given: {', '.join(mark + name for name in missing)}", hint)
 
     def _fits(self, given: Type, type_: Type, place: Place, *, strict: bool) -> None:
         if given.many and not type_.many and type_.sort not in ("any", "structure"):
             self.typist.add(place, f"a list where {WORDS[type_.sort]} is needed", "take one with '| first'")
-        elif strict and type_.many and not given.many and given.sort != "any":
+        elif strict and type_.many and not type_.single and not given.many and given.sort != "any":
             self.typist.add(place, f"{WORDS[given.sort]} where a list is needed", "'| list' makes a list of one")
         elif type_.sort in _clashes(given, strict):
             hint = _STAMP_HINT if given.sort == "ts" else _HINTS.get(type_.sort, "")
@@ -230,10 +272,3 @@ def _steps(name: str, type_: Type) -> list[str]:
     if match and name not in type_.fields:
         return [part for part in match.groups() if part]
     return [name]
-
-
-def _conjuncts(node: Node) -> frozenset[str]:
-    """The conditions that must all hold, as they would be written."""
-    if isinstance(node, Both):
-        return _conjuncts(node.left) | _conjuncts(node.right)
-    return frozenset([written(node)])

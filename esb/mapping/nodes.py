@@ -125,6 +125,18 @@ def may_miss(node: Node) -> bool:
     return False
 
 
+def left_out(node: Node) -> bool:
+    """Whether an expression says itself, by ``?``, that it can give nothing."""
+    match node:
+        case Path(optional=optional):
+            return optional
+        case Pipe(value, arguments=arguments):
+            return any(map(left_out, (value, *arguments)))
+        case Default(_, otherwise):
+            return left_out(otherwise)
+    return False
+
+
 def lenient(node: Node) -> Node:
     """The left side of ``??``: what it starts from may be missing."""
     match node:

@@ -44,7 +44,7 @@ class Reader:
         self.document, self.codes, self.parts = document, codes, parts
         self.lines = text.split("\n")
         self.findings: list[Finding] = []
-        self.sheet = Sheet()
+        self.sheet = Sheet(file=document.file)
         self.prune = False
         self._variables = 0
 
@@ -168,8 +168,8 @@ class Reader:
         found: list[tuple[Expression | None, Shape]] = []
         for at, option in enumerate(options):
             place = (*path, "$case", at)
-            if found and found[-1][0] is None:
-                self.find(place, "this option is never reached", "the option before it has no '$when'")
+            if any(when is None or when.node == Literal(True) for when, _ in found):
+                self.find(place, "this option is never reached", "an option before it always holds")
             found.append(self._option(option, place, target, scope))
         return Choice(tuple(found))
 

@@ -124,7 +124,10 @@ def writes_null(shape: Shape) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One way to understand an answer. ``body`` for done and accepted; code, message and details otherwise."""
+    """One way to understand an answer. ``body`` for done and accepted; code, message and details otherwise.
+
+    Its content stands at ``path`` of the document.
+    """
 
     outcome: Outcome
     when: Expression | None
@@ -132,11 +135,12 @@ class Case:
     code: Shape = Constant("")
     message: Shape = Constant("")
     details: Shape | None = None
+    path: PathTuple = ()
 
 
 @dataclass(slots=True)
 class Sheet:
-    """A whole file. ``codes`` are the codes of refusals and where each is given, ``names`` the top of the request."""
+    """A whole ``file``. ``codes`` are those of refusals and where each is given, ``names`` the top of the request."""
 
     action: Shape = Constant("")
     request: Shape = Structure(())
@@ -145,3 +149,4 @@ class Sheet:
     cases: list[Case] = field(default_factory=list)
     codes: dict[str, PathTuple] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    file: str = ""

@@ -5,12 +5,14 @@ Everything is judged by what is certain: a type that is not known fits everywher
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from esb.codecs.yaml import PathTuple, nearest
 from esb.mapping.codes import Lookup
+from esb.mapping.facts import NOTHING, Facts
 from esb.mapping.functions import FUNCTIONS
 from esb.mapping.nodes import (
     Both,
@@ -81,6 +83,15 @@ class Typist:
         self.problems: dict[Problem, None] = {}
         self.general = False
         """Inside a part, which serves several types: there only what no use of it can have is wrong."""
+        self.facts: Facts = NOTHING
+
+    @contextmanager
+    def inside(self, facts: Facts, *, general: bool = False) -> Iterator[None]:
+        """Where ``facts`` hold, and no others."""
+        outside = self.facts, self.general
+        self.facts, self.general = facts, self.general or general
+        yield
+        self.facts, self.general = outside
 
     def of(self, expression: Expression, names: Names) -> Type:
         """The type of an expression where these names are known."""
@@ -112,7 +123,8 @@ class _Reading:
                 self._compare(node)
             case Both(left, right) | Either(left, right):
                 self.of(left)
-                self.of(right)
+                with self.typist.inside(self.typist.facts.after(left, isinstance(node, Both))):
+                    self.of(right)
             case Not(value):
                 self.of(value)
         return Type("truth")
@@ -137,7 +149,8 @@ class _Reading:
                 self._wrong(path.offset, f"'{path.text}': {whole} has no '{inner.step}'", hint)
                 return ANY
             found = inner
-        return replace(found, required=not path.optional)
+        words = self.typist.facts.words(path.text, found.words) if found.sort in ("text", "any") else found.words
+        return replace(found, required=not path.optional, words=words)
 
     def _pipe(self, pipe: Pipe) -> Type:
         given = self.of(pipe.value)
@@ -171,13 +184,20 @@ class _Reading:
         return Type("text", words=tuple(dict.fromkeys([*sorted(results), *default])))
 
     def _compare(self, node: Compare) -> None:
-        left, right = self.of(node.left), self.of(node.right)
+        left, right = self._compared(node.left), self._compared(node.right)
         for value, other in ((node.left, right), (node.right, left)):
             if isinstance(value, Literal):
                 self._never(node, value, other)
             elif isinstance(value, ListOf) and value.items and all(isinstance(item, Literal) for item in value.items):
                 for item in value.items:
                     self._never(node, item, other)
+
+    def _compared(self, node: Node) -> Type:
+        """The type of one side; a condition may ask again what those before it have settled."""
+        if not isinstance(node, Path):
+            return self.of(node)
+        with self.typist.inside(replace(self.typist.facts, never={})):
+            return self._path(node)
 
     def _never(self, node: Compare, value: Node, other: Type) -> None:
         """A constant that the other side cannot be is a condition that never holds, or always fails."""

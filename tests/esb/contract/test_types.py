@@ -65,7 +65,8 @@ def test_a_list_is_its_items_many_times() -> None:
     listed = type_of(closed(items={"type": "array", "items": closed(("code",), code=TEXT)}))
     assert (listed.fields["items"].sort, listed.fields["items"].many) == ("structure", True)
     assert listed.at(["items", "code"]) == Type("text", required=True)
-    assert type_of({"anyOf": [TEXT, {"type": "array", "items": TEXT}]}) == Type("text", many=True)
+    assert type_of({"anyOf": [TEXT, {"type": "array", "items": TEXT}]}) == Type("text", many=True, single=True)
+    assert not type_of({"anyOf": [{"type": "null"}, {"type": "array", "items": TEXT}]}).single
 
 
 def test_enum_and_const_are_all_the_words_and_a_null_is_none_of_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def typed(written: Any, *, many: bool = False) -> Type:
         return typed(written[0], many=True)
     if isinstance(written, str):
         return Type(written.removesuffix("!"), many=many, required=written.endswith("!"))
+    if set(written) == {"listed_or_not"}:
+        return replace(typed(written["listed_or_not"]), many=True, single=True)
     if set(written) == {"words"}:
         return Type("text", many=many, words=tuple(written["words"]))
     fields: Mapping[str, Type] = {name: typed(part) for name, part in written.items()}
