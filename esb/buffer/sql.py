@@ -1,0 +1,213 @@
+"""The buffer in the store itself: a row is journalled, queued and acknowledged where its exchange is.
+
+One process at a time works on a SQLite file, so at the start nobody else can have a message: leases are ended at once
+instead of being waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from esb.buffer.base import Delivery, Entry, Lost, Message, Where
+from esb.clock import Clock
+from esb.store import Earlier, Fate, Row, Store, accepting, queue
+from esb.store.queue import Queued
+
+_LEASE_S = 60.0
+_NO_ROUTE = "no_route: the operation has no queued route any more"
+
+
+class SqlBuffer:
+    """See ``Buffer``. The store is opened before ``start``; whoever made it closes it."""
+
+    def __init__(self, store: Store, clock: Clock, *, lease_s: float = _LEASE_S) -> None:
+        self._store, self._clock, self._lease_ms = store, clock, int(lease_s * 1000)
+        self._lengths: Counter[str] = Counter()
+        self._news: dict[str, asyncio.Event] = {}
+
+    async def start(self) -> None:
+        """See ``Buffer``."""
+        await self._store.transact(queue.orphan)
+        await self.counts()
+
+    async def accept(self, row: Row, message: Message) -> Earlier | None:
+        """See ``Buffer``."""
+        values = (*message, queue.READY, 0, 0, 0, 0, False, "")
+        size = len(row.request)
+        self._lengths[message.endpoint] += 1
+        is_kept = False
+        try:
+            earlier: Earlier | None = await self._store.gather(accepting.accept, accepting.Accepted(row, values), size)
+            is_kept = earlier is None
+        finally:
+            if not is_kept:
+                self._lengths[message.endpoint] -= 1
+        self._tell(message.endpoint)
+        return earlier
+
+    def length(self, endpoint: str) -> int:
+        """See ``Buffer``."""
+        return self._lengths[endpoint]
+
+    async def take(self, endpoint: str, most: int) -> list[Delivery]:
+        """See ``Buffer``."""
+        now = self._now()
+        rows = await self._store.transact(lambda one: queue.take(one, endpoint, most, now, now + self._lease_ms))
+        return [_delivery(row) for row in rows]
+
+    async def expired(self, most: int) -> list[Delivery]:
+        """See ``Buffer``."""
+        now = self._now()
+        rows = await self._store.transact(lambda one: queue.take_expired(one, most, now, now + self._lease_ms))
+        return [_delivery(row) for row in rows]
+
+    async def wait(self, endpoint: str, seconds: float) -> None:
+        """See ``Buffer``. What another process released is found when the time is over."""
+        news = self._event(endpoint)
+        due = await self._store.look(lambda one: queue.next_due(one, endpoint))
+        if due is not None:
+            seconds = max(0.0, min(seconds, (due - self._now()) / 1000))
+        try:
+            async with asyncio.timeout(seconds):
+                await news.wait()
+        except TimeoutError:
+            return
+        news.clear()
+
+    async def renew(self, deliveries: Iterable[Delivery]) -> None:
+        """See ``Buffer``."""
+        receipts, until = [(one.position, one.takes) for one in deliveries], self._now() + self._lease_ms
+        await self._store.transact(lambda one: queue.renew(one, receipts, until))
+
+    async def sent(self, delivery: Delivery) -> None:
+        """See ``Buffer``."""
+        position, takes = delivery.position, delivery.takes
+        if not await self._store.transact(lambda one: queue.mark_sent(one, position, takes)):
+            raise Lost("the delivery is not this worker's any more")
+
+    async def ack(self, delivery: Delivery) -> bool:
+        """See ``Buffer``."""
+        message = delivery.message
+        done = await self._store.transact(
+            lambda one: queue.acknowledge(
+                one, delivery.position, delivery.takes, message.endpoint, message.order_key
+            )
+        )  # fmt: skip
+        if done:
+            self._gone(message)
+        return done
+
+    async def later(
+        self, delivery: Delivery, wait_s: float, reason: str, *, counts: bool, sent: bool | None = None
+    ) -> bool:
+        """See ``Buffer``. A message is never put off beyond its own time."""
+        due = self._now() + int(wait_s * 1000)
+        expires = delivery.message.expires
+        return await self._put_back(
+            delivery,
+            state=queue.LATER,
+            due=min(due, expires) if expires else due,
+            tries=delivery.tries + counts,
+            lost=0,
+            reason=reason,
+            **_known(sent),
+        )
+
+    async def park(self, delivery: Delivery, reason: str, *, sent: bool | None = None) -> bool:
+        """See ``Buffer``."""
+        return await self._put_back(delivery, state=queue.PARKED, due=0, reason=reason, **_known(sent))
+
+    async def settling(self, delivery: Delivery) -> bool:
+        """See ``Buffer``."""
+        return await self._put_back(delivery, state=queue.SETTLING, due=0, sent=True)
+
+    async def _put_back(self, delivery: Delivery, **values: Any) -> bool:
+        position, takes = delivery.position, delivery.takes
+        return await self._store.transact(lambda one: queue.put_back(one, position, takes, values))
+
+    async def settled(self, exchange: str) -> bool:
+        """See ``Buffer``."""
+        row = await self._store.transact(lambda one: queue.remove(one, exchange))
+        if row is not None:
+            self._gone(_message(row))
+        return row is not None
+
+    async def reopen(self, exchange: str, wait_s: float, reason: str) -> Entry | None:
+        """See ``Buffer``."""
+        due = self._now() + int(wait_s * 1000)
+        row = await self._store.transact(lambda one: queue.reopen(one, exchange, due, reason))
+        return _entry(row) if row else None
+
+    async def route(self, endpoints: Mapping[str, str]) -> None:
+        """See ``Buffer``."""
+        if await self._store.transact(lambda one: queue.reroute(one, endpoints, _NO_ROUTE)):
+            await self.counts()
+            for endpoint in set(endpoints.values()):
+                self._tell(endpoint)
+
+    async def find(self, exchange: str) -> Entry | None:
+        """See ``Buffer``."""
+        row = await self._store.look(lambda one: queue.find(one, exchange))
+        return _entry(row) if row else None
+
+    async def list(self, where: Sequence[Where] = (), endpoint: str = "", most: int = 100) -> list[Entry]:
+        """See ``Buffer``."""
+        states = [str(one) for one in where]
+        return [_entry(row) for row in await self._store.look(lambda one: queue.listed(one, states, endpoint, most))]
+
+    async def counts(self) -> dict[tuple[str, Where], tuple[int, int]]:
+        """See ``Buffer``. The lengths that are kept in memory are set right by it: another process may discard."""
+        rows = await self._store.transact(queue.counts)
+        self._lengths = Counter()
+        for endpoint, _, number, _ in rows:
+            self._lengths[endpoint] += number
+        return {(endpoint, Where(state)): (number, oldest) for endpoint, state, number, oldest in rows}
+
+    async def release(self, exchange: str, reason: str) -> bool:
+        """See ``Buffer``."""
+        values = {"state": queue.LATER, "due": 0, "tries": 0, "lost": 0, "reason": reason}
+        done = await self._store.transact(lambda one: queue.change(one, exchange, (queue.PARKED,), values))
+        if done and (entry := await self.find(exchange)):
+            self._tell(entry.message.endpoint)
+        return done
+
+    async def discard(self, row: Row, fate: Fate) -> bool:
+        """See ``Buffer``."""
+        found = await self.find(row.id)
+        done = await self._store.transact(lambda one: queue.discard(one, row, fate))
+        if done and found:
+            self._gone(found.message)
+        return done
+
+    def _gone(self, message: Message) -> None:
+        self._lengths[message.endpoint] -= 1
+        if message.order_key:
+            self._tell(message.endpoint)
+
+    def _event(self, endpoint: str) -> asyncio.Event:
+        return self._news.setdefault(endpoint, asyncio.Event())
+
+    def _tell(self, endpoint: str) -> None:
+        self._event(endpoint).set()
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+
+def _known(sent: bool | None) -> dict[str, bool]:
+    return {} if sent is None else {"sent": sent}
+
+
+def _message(row: Queued) -> Message:
+    return Message(row.id, row.endpoint, row.operation, row.priority, row.order_key, row.accepted, row.expires)
+
+
+def _delivery(row: Queued) -> Delivery:
+    return Delivery(_message(row), row.position, row.takes, row.tries, row.lost, row.sent, row.reason)
+
+
+def _entry(row: Queued) -> Entry:
+    return Entry(_message(row), Where(row.state), row.tries, row.lost, row.sent, row.due, row.reason)

@@ -1,0 +1,207 @@
+"""One try to deliver what was accepted, and what becomes of it: ended, put off, parked or settled."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from esb import crash
+from esb.buffer import Delivery
+from esb.clock import Clock
+from esb.codecs.json import decode
+from esb.errors import Outcome
+from esb.model import Effect, Exchange
+from esb.observe import Metrics, get_logger
+from esb.pipeline import endings
+from esb.pipeline.asking import Asking
+from esb.pipeline.backlog import Backlog
+from esb.pipeline.journal import Journal
+from esb.pipeline.parts import Ending, Record
+from esb.pipeline.settle import Settler
+from esb.pipeline.version import Lane, Version
+from esb.policies.schedule import Schedule
+from esb.store import Fate, Row, State, Store
+
+_OUR_LIMITS = ("endpoint_down", "endpoint_busy", "store_unavailable")
+_OUR_FAULTS = ("mapping_failed", "internal_error")
+_FAULTY_TRIES, _FAULTY_WAIT_S = 3, 5.0
+_MOST_LOST = 5
+_log = get_logger()
+
+
+class Delivering:
+    """Delivers with the version in use when the message was taken.
+
+    ``done`` and ``refused`` end an exchange. What certainly did not happen, and what is idempotent, is tried again as
+    often as its route says and then parked; what happens once and may have happened is settled. Mistakes of our own
+    (``_OUR_FAULTS``) are parked after three tries, what takes the worker down with it after five.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        backlog: Backlog,
+        asking: Asking,
+        journal: Journal,
+        settler: Settler,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._store, self._backlog, self._buffer = store, backlog, backlog.buffer
+        self._asking, self._journal, self._settler = asking, journal, settler
+        self._clock, self._metrics = clock, metrics
+
+    async def deliver(self, delivery: Delivery, version: Version) -> float:
+        """Try once; seconds for which the queue had better rest, 0 for none. Raises nothing but ``CancelledError``."""
+        try:
+            return await self._deliver(delivery, version)
+        except Exception as error:
+            _log.error("delivery_failed", exchange=delivery.message.id, exc_info=error)
+            reason = f"internal_error: {type(error).__name__}"
+            if delivery.tries + 1 >= _FAULTY_TRIES:
+                return await self._park(delivery, reason)
+            await self._backlog.surely(lambda: self._buffer.later(delivery, _FAULTY_WAIT_S, reason, counts=True))
+            return 0.0
+
+    async def _deliver(self, delivery: Delivery, version: Version) -> float:
+        row = await self._backlog.surely(lambda: self._store.find(delivery.message.id))
+        lane = version.lanes.get(delivery.message.operation)
+        if row is None:
+            return await self._park(delivery, "not_journalled: the journal does not know the exchange")
+        if row.state != State.ACCEPTED:
+            return await self._decided_before(delivery, row)
+        if row.effect == Effect.ONCE and delivery.sent:
+            await self._settler.adopt(row)
+            return await self._settling(delivery)
+        if 0 < delivery.message.expires <= self._backlog.now():
+            return await self._expire(delivery, row)
+        if reason := _parked_for(delivery, lane):
+            return await self._park(delivery, reason)
+        assert lane is not None
+        return await self._carry(delivery, row, lane)
+
+    async def _decided_before(self, delivery: Delivery, row: Row) -> float:
+        """The worker that decided it died before it could say so, or it is being settled."""
+        if row.effect == Effect.ONCE and row.state == State.UNKNOWN:
+            await self._settler.adopt(row)
+            return await self._settling(delivery)
+        return await self._acknowledge(delivery, row.state)
+
+    async def _carry(self, delivery: Delivery, row: Row, lane: Lane) -> float:
+        record = Record(self._exchange(row, lane), lane, self._clock.monotonic())
+        crash.at("after_take_before_map")
+        ending = await self._asking.ask(record, self._before(delivery))
+        crash.at("after_send_before_result")
+        if ending.outcome in (Outcome.DONE, Outcome.REFUSED):
+            return await self._end(delivery, record, ending)
+        if endings.in_doubt(record, ending):
+            return await self._doubt(delivery, record, ending)
+        return await self._again(delivery, record, ending)
+
+    def _before(self, delivery: Delivery) -> Callable[[], Awaitable[None]]:
+        async def before() -> None:
+            await self._buffer.sent(delivery)
+            crash.at("after_journal_before_send")
+
+        return before
+
+    def _exchange(self, row: Row, lane: Lane) -> Exchange:
+        return Exchange(
+            id=row.id,
+            operation=row.operation,
+            effect=Effect(row.effect),
+            request=decode(row.request),
+            key=row.key,
+            principal=row.principal,
+            deadline=self._clock.monotonic() + lane.config.timeout_s,
+            received=row.received,
+            request_id=row.request_id,
+        )
+
+    async def _end(self, delivery: Delivery, record: Record, ending: Ending) -> float:
+        row = self._journal.row(record, ending)
+        row = row._replace(attempts=delivery.tries + record.attempts)
+        await self._backlog.surely(lambda: self._store.finish(row, Fate.KEEP))
+        crash.at("after_result_before_ack")
+        record.lane.counts[ending.outcome].inc()
+        return await self._acknowledge(delivery, ending.outcome.value, ending, record)
+
+    async def _doubt(self, delivery: Delivery, record: Record, ending: Ending) -> float:
+        result = await self._settler.doubt(record, ending)
+        if result.outcome is Outcome.UNKNOWN:
+            return await self._settling(delivery)
+        return await self._acknowledge(delivery, result.outcome.value)
+
+    async def _again(self, delivery: Delivery, record: Record, ending: Ending) -> float:
+        config = record.lane.config
+        ours = ending.outcome is Outcome.UNAVAILABLE and ending.code in _OUR_LIMITS
+        sent = delivery.sent or (ending.outcome is not Outcome.UNAVAILABLE and record.may_have_arrived)
+        reason = f"{ending.code}: {ending.reason}" if ending.reason else ending.code
+        made = delivery.tries + 1
+        most = _FAULTY_TRIES if ending.code in _OUR_FAULTS else Schedule.of(config.retry).times + 1
+        if not ours and made >= most:
+            return await self._park(delivery, reason, sent=sent)
+        wait = self._backlog.wait(config, 0 if ours else delivery.tries, ending)
+        kept = await self._backlog.surely(
+            lambda: self._buffer.later(delivery, wait, reason, counts=not ours, sent=sent)
+        )  # fmt: skip
+        self._count(delivery, "later" if kept else "lost", ending, record)
+        return (ending.retry_after or 1.0) if ours else 0.0
+
+    async def _expire(self, delivery: Delivery, row: Row) -> float:
+        """Its time is over: it did not happen, unless an earlier try may have arrived."""
+        if delivery.sent:
+            ending, fate = Ending(Outcome.UNKNOWN, "outcome_unknown", reason="expired after a try"), Fate.AGAIN
+        else:
+            ending, fate = Ending(Outcome.UNAVAILABLE, "expired", reason="expired"), Fate.RELEASE
+        ended = row._replace(
+            state=State(ending.outcome).value,
+            code=ending.code,
+            reason=f"{ending.reason}; {delivery.reason}" if delivery.reason else ending.reason,
+            attempts=delivery.tries,
+            finished=self._clock.now().isoformat(timespec="milliseconds"),
+        )
+        await self._backlog.surely(lambda: self._store.finish(ended, fate))
+        return await self._acknowledge(delivery, "expired", ending)
+
+    async def _acknowledge(
+        self, delivery: Delivery, result: str, ending: Ending | None = None, record: Record | None = None
+    ) -> float:
+        kept = await self._backlog.surely(lambda: self._buffer.ack(delivery))
+        self._count(delivery, result if kept else "lost", ending, record)
+        return 0.0
+
+    async def _park(self, delivery: Delivery, reason: str, *, sent: bool | None = None) -> float:
+        kept = await self._backlog.surely(lambda: self._buffer.park(delivery, reason, sent=sent))
+        self._count(delivery, "parked" if kept else "lost", Ending(Outcome.ACCEPTED, "parked", reason=reason))
+        return 0.0
+
+    async def _settling(self, delivery: Delivery) -> float:
+        kept = await self._backlog.surely(lambda: self._buffer.settling(delivery))
+        self._count(delivery, "settling" if kept else "settled")
+        return 0.0
+
+    def _count(
+        self, delivery: Delivery, result: str, ending: Ending | None = None, record: Record | None = None
+    ) -> None:
+        message = delivery.message
+        self._metrics.queue_deliveries.labels(message.endpoint, result).inc()
+        (_log.warning if result == "parked" else _log.info)(
+            "exchange_delivered" if result in ("done", "refused") else f"delivery_{result}",
+            exchange=message.id,
+            operation=message.operation,
+            endpoint=message.endpoint,
+            code=ending.code if ending else "",
+            reason=ending.reason if ending else "",
+            attempts=delivery.tries + (record.attempts if record else 0),
+        )
+
+
+def _parked_for(delivery: Delivery, lane: Lane | None) -> str:
+    """Why it is not even tried; empty when it is."""
+    if lane is None:
+        return "no_route: the operation has no route any more"
+    if delivery.lost > _MOST_LOST:
+        return f"worker_lost: {delivery.lost} workers ended while they had it"
+    if delivery.tries > Schedule.of(lane.config.retry).times:
+        return delivery.reason or "its tries are used up"
+    return ""

@@ -1,0 +1,113 @@
+"""To accept exchanges for later: key, journal row and message of each in one transaction, many of them a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from esb.store import queue
+from esb.store.effects import Earlier
+from esb.store.tables import Row, State, exchange, idempotency, insert_sql, insert_text
+from esb.store.writer import packed
+
+_LARGEST = 100
+_Key = tuple[str, str, str]
+_KEY_NAMES = ("operation", "principal", "key", "fingerprint", "exchange", "again")
+_KEY_COLUMNS = sa.tuple_(idempotency.c.operation, idempotency.c.principal, idempotency.c.key)
+_HELD = sa.select(*(idempotency.c[name] for name in _KEY_NAMES), exchange.c.state).select_from(
+    idempotency.outerjoin(exchange, exchange.c.id == idempotency.c.exchange)
+)
+_RECLAIM = (
+    idempotency.update()
+    .where(*(idempotency.c[name] == sa.bindparam(f"its_{name}") for name in ("operation", "principal", "key")))
+    .values(exchange=sa.bindparam("its_exchange"), again=False)
+)
+
+
+class Accepted(NamedTuple):
+    """An exchange to accept. ``message`` has the values of ``queue.NAMES``, its state ``ready``."""
+
+    row: Row
+    message: tuple[Any, ...]
+
+
+class _Holder(NamedTuple):
+    fingerprint: bytes
+    exchange: str
+    again: bool
+    state: State
+
+
+def accept(connection: sa.Connection, offered: Sequence[Accepted]) -> list[Earlier | None]:
+    """None for each that is accepted, else who has its key: in the order in which they were offered."""
+    claims = _Claims(connection, [one.row for one in offered if one.row.fingerprint])
+    found = [claims.claim(one.row) for one in offered]
+    fresh = [one for one, earlier in zip(offered, found, strict=True) if earlier is None]
+    claims.write()
+    _insert(connection, insert_sql, [packed(one.row) for one in fresh])
+    queue.insert(connection, list(_in_order(connection, fresh)))
+    return found
+
+
+class _Claims:
+    """The keys of a batch, those that were taken before and those that it takes itself."""
+
+    def __init__(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        self._connection = connection
+        self._held: dict[_Key, _Holder] = {}
+        for at in range(0, len(rows), _LARGEST):
+            asked = [_key(row) for row in rows[at : at + _LARGEST]]
+            for one in connection.execute(_HELD.where(_KEY_COLUMNS.in_(asked))):
+                self._held[one[0], one[1], one[2]] = _Holder(one[3], one[4], one[5], State(one[6] or State.UNKNOWN))
+        self._new: list[tuple[Any, ...]] = []
+        self._again: list[dict[str, str]] = []
+
+    def claim(self, row: Row) -> Earlier | None:
+        if not row.fingerprint:
+            return None
+        key = _key(row)
+        holder = self._held.get(key)
+        if holder is not None and not (holder.again and holder.fingerprint == row.fingerprint):
+            return Earlier(holder.exchange, holder.fingerprint == row.fingerprint, holder.state)
+        if holder is None:
+            self._new.append((*key, row.fingerprint, row.id, False))
+        else:
+            names = ("its_operation", "its_principal", "its_key", "its_exchange")
+            self._again.append(dict(zip(names, (*key, row.id), strict=True)))
+        self._held[key] = _Holder(row.fingerprint, row.id, False, State.ACCEPTED)
+        return None
+
+    def write(self) -> None:
+        def text(dialect: sa.Dialect, rows: int) -> str:
+            return insert_text(idempotency, _KEY_NAMES, dialect, rows)
+
+        _insert(self._connection, text, self._new)
+        if self._again:
+            self._connection.execute(_RECLAIM, self._again)
+
+
+def _key(row: Row) -> _Key:
+    return (row.operation, row.principal, row.key)
+
+
+def _insert(connection: sa.Connection, text: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+    for at in range(0, len(rows), _LARGEST):
+        some = rows[at : at + _LARGEST]
+        connection.exec_driver_sql(text(connection.dialect, len(some)), tuple(chain.from_iterable(some)))
+
+
+_ENDPOINT, _ORDER, _STATE = (queue.NAMES.index(name) for name in ("endpoint", "order_key", "state"))
+
+
+def _in_order(connection: sa.Connection, fresh: Sequence[Accepted]) -> Iterator[tuple[Any, ...]]:
+    """The messages, those held that have one of their key before them."""
+    keys = {(one.message[_ENDPOINT], one.message[_ORDER]) for one in fresh if one.message[_ORDER]}
+    before = queue.ordered_before(connection, sorted(keys))
+    for _, message in fresh:
+        key = (message[_ENDPOINT], message[_ORDER])
+        yield message if key not in before else (*message[:_STATE], queue.HELD, *message[_STATE + 1 :])
+        if message[_ORDER]:
+            before.add(key)

@@ -1,0 +1,285 @@
+"""The table of what was accepted and is not delivered yet, and the steps of a message through it.
+
+A row is there from the transaction that journals its exchange until the exchange has ended and was acknowledged. Every
+step is one statement or a few within the writer's transaction, and says what it did by the number of rows it changed.
+``position`` grows with acceptance. ``takes`` counts how often a row was taken and is what a worker shows for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from esb.store.effects import Fate, finish_exchange
+from esb.store.tables import Row, State, exchange, insert_text, metadata
+
+READY, LATER, HELD = "ready", "later", "held"
+TAKEN, SETTLING, PARKED = "taken", "settling", "parked"
+_WAITING = (READY, LATER, HELD)
+_LARGEST = 100
+
+
+class Queued(NamedTuple):
+    """A row of ``queue``. ``accepted``, ``due`` and ``expires`` are milliseconds of the wall clock, 0 for never."""
+
+    position: int
+    id: str
+    endpoint: str
+    operation: str
+    priority: int
+    order_key: str
+    accepted: int
+    expires: int
+    state: str
+    due: int
+    tries: int
+    takes: int
+    lost: int
+    sent: bool
+    reason: str
+
+
+NAMES = Queued._fields[1:]
+"""What is inserted: the database gives the position."""
+
+_TEXTS = ("id", "endpoint", "operation", "order_key", "state", "reason")
+queue = sa.Table(
+    "queue",
+    metadata,
+    *(
+        sa.Column(
+            name,
+            sa.Text if name in _TEXTS else sa.Boolean if name == "sent" else sa.Integer,
+            primary_key=name == "position",
+            nullable=False,
+            unique=name == "id" or None,
+        )
+        for name in Queued._fields
+    ),
+)
+sa.Index("queue_next", queue.c.endpoint, queue.c.state, queue.c.priority, queue.c.position)
+sa.Index("queue_due", queue.c.state, queue.c.due)
+_IS_ORDERED = queue.c.order_key != ""
+sa.Index("queue_order", queue.c.endpoint, queue.c.order_key, queue.c.position, sqlite_where=_IS_ORDERED)
+sa.Index("queue_expires", queue.c.expires, sqlite_where=queue.c.expires > 0)
+
+_COLUMNS = [queue.c[name] for name in Queued._fields]
+_now: sa.BindParameter[int] = sa.bindparam("its_now")
+_endpoint: sa.BindParameter[str] = sa.bindparam("its_endpoint")
+_order: sa.BindParameter[str] = sa.bindparam("its_order")
+_MINE = sa.and_(
+    queue.c.position == sa.bindparam("its_position"),
+    queue.c.takes == sa.bindparam("its_takes"),
+    queue.c.state == TAKEN,
+)
+_OF = queue.c.id == sa.bindparam("its_id")
+
+_DUE_AGAIN = queue.update().where(queue.c.state == LATER, queue.c.due <= _now).values(state=READY)
+_LEASE_OVER = (
+    queue.update()
+    .where(queue.c.state == TAKEN, queue.c.due <= _now)
+    .values(state=READY, lost=queue.c.lost + 1)
+)  # fmt: skip
+_NEXT = (
+    sa.select(*_COLUMNS)
+    .where(queue.c.endpoint == _endpoint, queue.c.state == READY)
+    .order_by(queue.c.priority, queue.c.position)
+    .limit(sa.bindparam("its_most"))
+)
+_EXPIRED = (
+    sa.select(*_COLUMNS)
+    .where(queue.c.expires > 0, queue.c.expires <= _now, queue.c.state.in_(_WAITING))
+    .order_by(queue.c.expires)
+    .limit(sa.bindparam("its_most"))
+)
+_TAKE = (
+    queue.update()
+    .where(queue.c.position == sa.bindparam("its_position"))
+    .values(state=TAKEN, due=sa.bindparam("its_due"), takes=queue.c.takes + 1)
+)
+_RENEW = queue.update().where(_MINE).values(due=sa.bindparam("its_due"))
+_SENT = queue.update().where(_MINE).values(sent=True)
+_ACK = queue.delete().where(_MINE)
+_PUT_BACK = queue.update().where(_MINE)
+_HEADS = sa.select(sa.func.min(queue.c.position)).where(
+    queue.c.endpoint == _endpoint, queue.c.order_key == _order, _IS_ORDERED
+)
+_LET_GO = queue.update().where(queue.c.state == HELD, queue.c.position == _HEADS.scalar_subquery()).values(state=READY)
+_FIND = sa.select(*_COLUMNS).where(_OF)
+_REMOVE = queue.delete().where(_OF)
+
+
+def ordered_before(connection: sa.Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these pairs of endpoint and order key have a row."""
+    found: set[tuple[str, str]] = set()
+    pair = sa.tuple_(queue.c.endpoint, queue.c.order_key)
+    for at in range(0, len(keys), _LARGEST):
+        some = keys[at : at + _LARGEST]
+        query = sa.select(queue.c.endpoint, queue.c.order_key).where(pair.in_(some), _IS_ORDERED).distinct()
+        found |= {(endpoint, key) for endpoint, key in connection.execute(query)}
+    return found
+
+
+def insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add rows, each the values of ``NAMES``."""
+    for at in range(0, len(rows), _LARGEST):
+        some = rows[at : at + _LARGEST]
+        text = insert_text(queue, NAMES, connection.dialect, len(some))
+        connection.exec_driver_sql(text, tuple(value for row in some for value in row))
+
+
+def take(connection: sa.Connection, endpoint: str, most: int, now: int, lease_ends: int) -> list[Queued]:
+    """The next rows of the endpoint, taken until the lease ends."""
+    connection.execute(_DUE_AGAIN, {"its_now": now})
+    connection.execute(_LEASE_OVER, {"its_now": now})
+    found = connection.execute(_NEXT, {"its_endpoint": endpoint, "its_most": most})
+    return _taken(connection, [Queued(*row) for row in found], lease_ends)
+
+
+def take_expired(connection: sa.Connection, most: int, now: int, lease_ends: int) -> list[Queued]:
+    """Rows whose time is over and that nobody has, taken."""
+    found = connection.execute(_EXPIRED, {"its_now": now, "its_most": most})
+    return _taken(connection, [Queued(*row) for row in found], lease_ends)
+
+
+def _taken(connection: sa.Connection, rows: list[Queued], lease_ends: int) -> list[Queued]:
+    if rows:
+        connection.execute(_TAKE, [{"its_position": row.position, "its_due": lease_ends} for row in rows])
+    return [row._replace(state=TAKEN, due=lease_ends, takes=row.takes + 1) for row in rows]
+
+
+def renew(connection: sa.Connection, receipts: Iterable[tuple[int, int]], lease_ends: int) -> None:
+    """New leases for those that are still held by these receipts."""
+    values = [{**_receipt(*one), "its_due": lease_ends} for one in receipts]
+    if values:
+        connection.execute(_RENEW, values)
+
+
+def mark_sent(connection: sa.Connection, position: int, takes: int) -> bool:
+    """From now on its bytes may be with the system."""
+    return connection.execute(_SENT, _receipt(position, takes)).rowcount == 1
+
+
+def acknowledge(connection: sa.Connection, position: int, takes: int, endpoint: str, order_key: str) -> bool:
+    """Remove it and let the next of its key go."""
+    removed = connection.execute(_ACK, _receipt(position, takes)).rowcount == 1
+    if removed:
+        let_go(connection, endpoint, order_key)
+    return removed
+
+
+def put_back(connection: sa.Connection, position: int, takes: int, values: Mapping[str, Any]) -> bool:
+    """Give it back with other values."""
+    return connection.execute(_PUT_BACK.values(**values), _receipt(position, takes)).rowcount == 1
+
+
+def let_go(connection: sa.Connection, endpoint: str, order_key: str) -> None:
+    """The first of the key, when it is held, is held no more."""
+    if order_key:
+        connection.execute(_LET_GO, {"its_endpoint": endpoint, "its_order": order_key})
+
+
+def find(connection: sa.Connection, exchange_id: str) -> Queued | None:
+    """The row of an exchange."""
+    found = connection.execute(_FIND, {"its_id": exchange_id}).first()
+    return Queued(*found) if found else None
+
+
+def change(connection: sa.Connection, exchange_id: str, states: Sequence[str], values: Mapping[str, Any]) -> bool:
+    """Change the row of an exchange when it is in one of these states."""
+    statement = queue.update().where(_OF, queue.c.state.in_(states)).values(**values)
+    return connection.execute(statement, {"its_id": exchange_id}).rowcount == 1
+
+
+def remove(connection: sa.Connection, exchange_id: str) -> Queued | None:
+    """Remove the row of an exchange, whoever has it, and let the next of its key go."""
+    row = find(connection, exchange_id)
+    if row is not None:
+        connection.execute(_REMOVE, {"its_id": exchange_id})
+        let_go(connection, row.endpoint, row.order_key)
+    return row
+
+
+def reopen(connection: sa.Connection, exchange_id: str, due: int, reason: str) -> Queued | None:
+    """A row that somebody had or settled waits again, and its exchange is accepted again."""
+    again = {"state": LATER, "due": due, "tries": queue.c.tries + 1, "sent": False, "reason": reason}
+    if not change(connection, exchange_id, (SETTLING, TAKEN), again):
+        return None
+    accepted = exchange.update().where(exchange.c.id == exchange_id)
+    connection.execute(accepted.values(state=State.ACCEPTED.value, code="", finished=""))
+    return find(connection, exchange_id)
+
+
+def discard(connection: sa.Connection, row: Row, fate: Fate) -> bool:
+    """Remove a parked row and end its exchange."""
+    found = find(connection, row.id)
+    if found is None or found.state != PARKED:
+        return False
+    finish_exchange(connection, row, fate)
+    remove(connection, row.id)
+    return True
+
+
+def orphan(connection: sa.Connection) -> None:
+    """Nobody who had a row before is there any more."""
+    connection.execute(queue.update().where(queue.c.state == TAKEN).values(state=READY, lost=queue.c.lost + 1))
+    connection.execute(queue.update().where(queue.c.state == SETTLING).values(state=READY))
+
+
+def reroute(connection: sa.Connection, endpoints: Mapping[str, str], no_route: str) -> bool:
+    """Rows that wait go to the queue that their operation has now, or are parked; True when something moved.
+
+    Order keys are looked at anew: who waited for one that went is free, who came behind another waits.
+    """
+    moved = 0
+    waiting = queue.c.state.in_(_WAITING)
+    for (operation,) in list(connection.execute(sa.select(queue.c.operation).where(waiting).distinct())):
+        mine = queue.update().where(queue.c.operation == operation, waiting)
+        if operation not in endpoints:
+            moved += connection.execute(mine.values(state=PARKED, reason=no_route)).rowcount
+        else:
+            there = endpoints[operation]
+            moved += connection.execute(mine.where(queue.c.endpoint != there).values(endpoint=there)).rowcount
+    if moved:
+        _order_anew(connection)
+    return moved > 0
+
+
+def _order_anew(connection: sa.Connection) -> None:
+    before = queue.alias()
+    is_behind = (
+        sa.exists()
+        .where(before.c.endpoint == queue.c.endpoint, before.c.order_key == queue.c.order_key)
+        .where(before.c.order_key != "", before.c.position < queue.c.position)
+    )
+    connection.execute(queue.update().where(queue.c.state == HELD, sa.not_(is_behind)).values(state=READY))
+    connection.execute(queue.update().where(queue.c.state.in_((READY, LATER)), is_behind).values(state=HELD))
+
+
+def listed(connection: sa.Connection, states: Sequence[str], endpoint: str, most: int) -> list[Queued]:
+    """Rows in the order of their acceptance."""
+    query = sa.select(*_COLUMNS).order_by(queue.c.position).limit(most)
+    if states:
+        query = query.where(queue.c.state.in_(states))
+    if endpoint:
+        query = query.where(queue.c.endpoint == endpoint)
+    return [Queued(*row) for row in connection.execute(query)]
+
+
+def counts(connection: sa.Connection) -> list[tuple[str, str, int, int]]:
+    """Endpoint, state, how many rows, and when the oldest was accepted."""
+    query = sa.select(queue.c.endpoint, queue.c.state, sa.func.count(), sa.func.min(queue.c.accepted))
+    return [tuple(row) for row in connection.execute(query.group_by(queue.c.endpoint, queue.c.state))]
+
+
+def next_due(connection: sa.Connection, endpoint: str) -> int | None:
+    """When the next of the endpoint's rows is due that is tried later or taken; None when there is none."""
+    soonest = sa.select(sa.func.min(queue.c.due)).where(queue.c.state.in_((LATER, TAKEN)))
+    found: int | None = connection.scalar(soonest.where(queue.c.endpoint == endpoint))
+    return found
+
+
+def _receipt(position: int, takes: int) -> dict[str, int]:
+    return {"its_position": position, "its_takes": takes}

@@ -1,0 +1,176 @@
+"""The workers: each endpoint's queue is emptied by itself, so that a system that hangs leaves the others alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from esb.buffer import Buffer, Delivery, Where
+from esb.clock import Clock
+from esb.observe import Metrics, get_logger
+from esb.pipeline import Pipeline
+from esb.store import StoreError
+
+_LOOK_S = 1.0
+_RENEW_S, _COUNT_S = 15.0, 5.0
+_EXPIRED_AT_ONCE = 20
+_log = get_logger()
+
+
+class Worker:
+    """Takes messages and has the pipeline deliver them, until it is told to stop. One event loop.
+
+    Of each queue it has as many under way as ``Pipeline.queues`` says and holds no more of them in memory.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._pipeline, self._buffer, self._clock, self._metrics = pipeline, pipeline.buffer, clock, metrics
+        self._sleep = sleep
+        self._lines: dict[str, Line] = {}
+        self._overdue = Line("", _EXPIRED_AT_ONCE, pipeline, pipeline.buffer, clock)
+        self._version: str | None = None
+        self._renewed = self._counted = float("-inf")
+        self._shown: set[tuple[str, Where]] = set()
+
+    async def run(self) -> None:
+        """Until it is cancelled; the messages under way are the pipeline's to end."""
+        try:
+            while True:
+                try:
+                    await self._look()
+                except StoreError as error:
+                    _log.warning("queues_not_looked_at", reason=str(error))
+                await self._sleep(_LOOK_S)
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Take no more; what is under way goes on."""
+        await asyncio.gather(*(line.stop() for line in self._lines.values()))
+
+    async def _look(self) -> None:
+        if self._version != (version := self._pipeline.version):
+            await self._pipeline.route_queues()
+            self._version = version
+        self._begin_lines()
+        now = self._clock.monotonic()
+        if now - self._counted >= _COUNT_S:
+            await self._count()
+            self._counted = now
+        if now - self._renewed >= _RENEW_S:
+            await self._buffer.renew([one for line in self._every_line() for one in line.under_way.values()])
+            self._renewed = now
+        self._overdue.begin(await self._buffer.expired(self._overdue.free))
+
+    def _begin_lines(self) -> None:
+        for endpoint, places in self._pipeline.queues().items():
+            line = self._lines.get(endpoint)
+            if line is None:
+                line = self._lines[endpoint] = Line(endpoint, places, self._pipeline, self._buffer, self._clock)
+                line.start()
+            line.places = places
+
+    def _every_line(self) -> list[Line]:
+        return [self._overdue, *self._lines.values()]
+
+    async def _count(self) -> None:
+        """Depth and age for ``/metrics``; queues that nobody empties get another look at where they belong."""
+        counts = await self._buffer.counts()
+        now = self._clock.now().timestamp()
+        oldest = dict.fromkeys(self._lines, now)
+        for (endpoint, where), (_, accepted) in counts.items():
+            if where is not Where.PARKED:
+                oldest[endpoint] = min(oldest.get(endpoint, now), accepted / 1000)
+        for endpoint, since in oldest.items():
+            self._metrics.queue_oldest.labels(endpoint).set(max(0.0, now - since))
+        for place in self._shown | counts.keys():
+            self._metrics.queue_depth.labels(*place).set(counts.get(place, (0, 0))[0])
+        self._shown |= counts.keys()
+        if any(endpoint not in self._lines and where is not Where.PARKED for endpoint, where in counts):
+            self._version = None
+
+
+class Line:
+    """One queue and its messages under way, at most ``places``."""
+
+    def __init__(self, endpoint: str, places: int, pipeline: Pipeline, buffer: Buffer, clock: Clock) -> None:
+        self.endpoint, self.places = endpoint, places
+        self.under_way: dict[str, Delivery] = {}
+        self._pipeline, self._buffer, self._clock = pipeline, buffer, clock
+        self._room = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._rests_until = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def free(self) -> int:
+        """How many more may be begun."""
+        return self.places - len(self.under_way)
+
+    def start(self) -> None:
+        """Begin to take."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"queue {self.endpoint}")
+
+    async def stop(self) -> None:
+        """Take no more; what was being taken is given back."""
+        self._stopping.set()
+        self._room.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def begin(self, deliveries: list[Delivery]) -> None:
+        """Deliver these; one that is under way here already only lost its lease, and keeps its place."""
+        for delivery in deliveries:
+            exchange = delivery.message.id
+            if exchange in self.under_way:
+                continue
+            self.under_way[exchange] = delivery
+            self._pipeline.deliver(delivery).add_done_callback(partial(self._ended, exchange))
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._round()
+            except StoreError as error:
+                _log.warning("queue_not_taken_from", endpoint=self.endpoint, reason=str(error))
+                await self._pause(_LOOK_S)
+
+    async def _round(self) -> None:
+        if (rest := self._rests_until - self._clock.monotonic()) > 0:
+            return await self._pause(rest)
+        if self.free <= 0:
+            self._room.clear()
+            await self._room.wait()
+            return None
+        taken = await self._buffer.take(self.endpoint, self.free)
+        if self._stopping.is_set():
+            return await self._give_back(taken)
+        if not taken:
+            return await self._buffer.wait(self.endpoint, _LOOK_S)
+        self.begin(taken)
+        return None
+
+    async def _give_back(self, taken: list[Delivery]) -> None:
+        for delivery in taken:
+            await self._buffer.later(delivery, 0.0, delivery.reason, counts=False)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _ended(self, exchange: str, task: asyncio.Task[float]) -> None:
+        del self.under_way[exchange]
+        self._room.set()
+        if not task.cancelled() and task.exception() is None and (rest := task.result()):
+            self._rests_until = self._clock.monotonic() + rest
