@@ -19,6 +19,7 @@ from esb.clock import Ids, SystemClock
 from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding
 from esb.facade import Facade, Limits, server_config
+from esb.inbound import Listeners
 from esb.observe import Metrics
 from esb.pipeline import Pipeline
 from esb.reload import Reloader
@@ -69,6 +70,7 @@ class Bus:
         contract = loaded.plan.contract
         self._store = Store(settings.store, metrics)
         self._clock, self._kept = clock, timedelta(days=settings.journal_days)
+        self._listeners = Listeners(loaded.inlets, self._store, clock=clock, ids=Ids(clock), metrics=metrics)
         self._pipeline = Pipeline(
             contract.operations,
             loaded.routes,
@@ -80,7 +82,14 @@ class Bus:
             version=loaded.digests.version,
         )
         self.reloader = Reloader(
-            settings, environ, self._pipeline, loaded, clock=clock, metrics=metrics, retired=gc.collect
+            settings,
+            environ,
+            self._pipeline,
+            loaded,
+            clock=clock,
+            metrics=metrics,
+            retired=gc.collect,
+            listeners=self._listeners,
         )
         self.facade = Facade(
             contract,
@@ -96,7 +105,7 @@ class Bus:
     async def lifespan(self) -> AsyncIterator[None]:
         """The pipeline open; on leaving, effects under way have ended and everything is closed."""
         try:
-            await self._pipeline.start()
+            await self._start()
         except ConfigError as error:
             self.failure = error
             raise
@@ -109,7 +118,16 @@ class Bus:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await self._listeners.close()
             await self._pipeline.close()
+
+    async def _start(self) -> None:
+        await self._pipeline.start()
+        try:
+            await self._listeners.start()
+        except ConfigError:
+            await self._pipeline.close()
+            raise
 
     async def _prune(self) -> None:
         """Delete what the journal need not keep any more, every hour."""

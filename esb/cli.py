@@ -80,10 +80,12 @@ def lint(routes: Path | None, as_json: bool) -> None:
         _print_findings(error, as_json)
         sys.exit(2)
     counts = {"routes": len(plan.routes.routes), "endpoints": len(plan.endpoints), "mappings": len(plan.mappings)}
+    if plan.translations:
+        counts["callbacks"] = len(plan.translations)
     if surveyed.translations:
         counts["translations"] = len(surveyed.translations)
     if as_json:
-        _print_json({"findings": [], "idle": surveyed.idle, **counts})
+        _print_json({"findings": [], "idle": list(surveyed.idle), **counts})
         return
     click.echo("sound: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     for file in surveyed.idle:
@@ -106,7 +108,8 @@ def test(operations: tuple[str, ...], routes: Path | None, as_json: bool) -> Non
     for operation in operations:
         _known(operation, plan)
     results: list[Any] = list(run_all_examples(plan, operations or tuple(plan.mappings)))
-    for translation in () if operations else survey(_settings(routes), plan).translations.values():
+    used = {one.file: one for one in plan.translations.values()}
+    for translation in () if operations else (used | dict(survey(_settings(routes), plan).translations)).values():
         results += [(translation, result) for result in run_translation_examples(translation)]
     failed = [(mapping, result) for mapping, result in results if not result.passed]
     if as_json:

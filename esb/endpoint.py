@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -28,12 +29,21 @@ from esb.policies.breaker import CircuitBreaker
 from esb.policies.breaker import State as BreakerState
 from esb.policies.bulkhead import Bulkhead
 from esb.policies.ratelimit import RateLimit
-from esb.spi import Adapter, Call, Described, Description, Envelope
+from esb.spi import Adapter, Call, Described, Description, Envelope, Listener
 
 _GRACE_S = 0.1
 _CLOSE_S = 5.0
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """One configured endpoint that systems call. ``identity`` is equal where settings and the files they name are."""
+
+    name: str
+    listener: Listener
+    identity: Any
 
 
 class Endpoint:
@@ -296,6 +306,20 @@ def load_endpoint(
     )
 
 
+def load_listener(name: str, config: EndpointConfig, document: Document, adapters: str = "adapters") -> Listening:
+    """Find the module and check its settings; nothing is bound. Raises ``ConfigError`` with every finding."""
+    loader = _Loader(document)
+    place: PathTuple = ("endpoints", name)
+    listener = loader.listen(adapters, config.adapter, config.settings, (*place, "adapter"), (*place, "settings"))
+    for key, given in (("envelope", config.envelope), ("limits", config.limits != Limits())):
+        if given:
+            loader.findings.append(document.finding((*place, key), f"'{key}' is not for an endpoint that listens"))
+    if loader.findings or listener is None:
+        raise ConfigError(loader.findings)
+    settings = loader.modules[0].ListenerSettings.model_validate(config.settings).model_dump()
+    return Listening(name, listener, (config.adapter, config.settings, _digests((settings,))))
+
+
 def _digests(tree: Any) -> dict[str, str]:
     """Content of each file that ``tree`` names as a ``Path``; of a folder, names and times."""
     if isinstance(tree, Mapping):
@@ -337,14 +361,37 @@ class _Loader:
     def connect(
         self, kind: str, package: str, name: str, settings: Mapping[str, Any], at: PathTuple, settings_at: PathTuple
     ) -> Any:
+        return self._make(kind, package, name, settings, at, settings_at, "connect", "Settings")
+
+    def listen(
+        self, package: str, name: str, settings: Mapping[str, Any], at: PathTuple, settings_at: PathTuple
+    ) -> Listener | None:
+        made: Listener | None = self._make(
+            "adapter", package, name, settings, at, settings_at, "listen", "ListenerSettings"
+        )
+        return made
+
+    def _make(
+        self,
+        kind: str,
+        package: str,
+        name: str,
+        settings: Mapping[str, Any],
+        at: PathTuple,
+        settings_at: PathTuple,
+        maker: str,
+        model_name: str,
+    ) -> Any:
         try:
             module = _module(kind, package, name)
             self.modules.append(module)
-            return module.connect(module.Settings.model_validate(settings))
+            if not hasattr(module, maker):
+                raise _NotLoadedError(f"adapter '{name}' cannot listen", "remove 'listen' from its settings")
+            return getattr(module, maker)(getattr(module, model_name).model_validate(settings))
         except _NotLoadedError as error:
             self.findings.append(self._document.finding(at, *error.args))
         except ValidationError as error:
-            model: type[BaseModel] = module.Settings
+            model: type[BaseModel] = getattr(module, model_name)
             self.findings += findings(self._document, settings_at, error, model)
         except ConfigError as error:
             self.findings += [self._placed(one, settings_at) for one in error.findings]

@@ -153,6 +153,18 @@ class Metrics:
         )
         self.journal_lag = Gauge("journal_lag", "Journal works not yet committed", registry=registry)
         self.journal_lost = Counter("journal_lost", "Rows of reads that could not be written", registry=registry)
+        self.inbound_messages = Counter(
+            "inbound_messages",
+            "Messages of systems by their fate",
+            ["endpoint", "result"],
+            registry=registry,
+        )
+        self.inbound_seen = Counter(
+            "inbound_seen",
+            "Connections, and what is no message",
+            ["endpoint", "what"],
+            registry=registry,
+        )
         self.unknown_open = Gauge("unknown_open", "Exchanges whose outcome is being settled", registry=registry)
         self.config = Info("config", "The configuration in use", registry=registry)
         self.config_loaded = Gauge(

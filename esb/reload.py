@@ -11,13 +11,14 @@ import contextlib
 import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from esb import lint
 from esb.clock import Clock
 from esb.config.files import Digests, Files, Look
 from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding
+from esb.inbound import Callback, Callbacks, Inlet, Listeners
 from esb.lint import Plan
 from esb.model import Tree
 from esb.observe import Metrics, get_logger
@@ -36,6 +37,7 @@ class Loaded:
     plan: Plan
     digests: Digests
     routes: Mapping[str, Route]
+    inlets: Mapping[str, Inlet] = field(default_factory=dict)
 
 
 class RejectedError(ConfigError):
@@ -63,7 +65,7 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
         raise RejectedError([Finding(str(settings.routes), 0, 0, message, hint)], None)
     if found:
         raise RejectedError(found, before)
-    return Loaded(plan, before, _routes(plan, before, files))
+    return Loaded(plan, before, _routes(plan, before, files), _inlets(plan, before, files))
 
 
 def _routes(plan: Plan, digests: Digests, files: Files) -> dict[str, Route]:
@@ -80,6 +82,18 @@ def _routes(plan: Plan, digests: Digests, files: Files) -> dict[str, Route]:
             digests.mapping(name),
         )
     return routes
+
+
+def _inlets(plan: Plan, digests: Digests, files: Files) -> dict[str, Inlet]:
+    found: dict[str, list[Callback]] = {name: [] for name in plan.listeners}
+    for name, config in plan.routes.callbacks.items():
+        translation, site = plan.translations[name], plan.routes.endpoints[config.source].site
+        mapped_by = f"{translation.file}@{digests.files.get(files.name(translation.file), '')[:12]}"
+        event = plan.contract.events[config.emits]
+        found[config.source].append(Callback(name, config.on, event, translation, site, mapped_by))
+    return {
+        name: Inlet(plan.listeners[name], Callbacks.of(callbacks, digests.version)) for name, callbacks in found.items()
+    }
 
 
 class Reloader:
@@ -99,8 +113,10 @@ class Reloader:
         clock: Clock,
         metrics: Metrics,
         retired: Callable[[], object] = lambda: None,
+        listeners: Listeners | None = None,
     ) -> None:
         self._settings, self._environ = settings, environ
+        self._listeners = listeners
         self._pipeline, self._clock, self._metrics, self._retired = pipeline, clock, metrics, retired
         self._files = Files(settings)
         self._contract, self._schemas = loaded.plan.contract.document, loaded.digests
@@ -156,6 +172,8 @@ class Reloader:
             self._end("unchanged", asked, loaded.digests.version, began)
             return
         self._pipeline.replace(version, self._retired)
+        if self._listeners is not None:
+            self._listeners.replace(loaded.inlets)
         self._show(version.name)
         self._end("loaded", asked, version.name, began)
 
@@ -165,7 +183,15 @@ class Reloader:
             loaded = load(self._settings, self._environ, self._clock, Metrics())
             self._refuse_contract(loaded)
             version = self._pipeline.prepare(loaded.routes, loaded.digests.version)
+            self._bind(loaded)
         return loaded, version if self._pipeline.differs(version) else None
+
+    def _bind(self, loaded: Loaded) -> None:
+        try:
+            if self._listeners is not None:
+                self._listeners.bind(loaded.inlets)
+        except ConfigError as error:
+            raise RejectedError(error.findings, loaded.digests) from None
 
     def _refuse_contract(self, loaded: Loaded) -> None:
         """The contract is compiled into the facade: half of the bus cannot have another one than the other half."""

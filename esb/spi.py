@@ -3,12 +3,14 @@
 An adapter is a module ``adapters/<name>.py`` (or package) with a pydantic model ``Settings`` and a function
 ``connect(settings) -> Adapter``. ``connect`` checks everything that can be checked without the network and raises
 ``ConfigError``; it opens no connection. An envelope is a module ``envelopes/<name>.py`` with ``Settings`` and
-``connect(settings) -> Envelope``.
+``connect(settings) -> Envelope``. An adapter that systems can call has ``ListenerSettings`` and ``listen`` as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+import socket
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +23,7 @@ from esb.types import ANY, Description, Type
 
 __all__ = [
     "ANY",
+    "FLAWS",
     "SHANGHAI",
     "Adapter",
     "AdapterError",
@@ -33,6 +36,10 @@ __all__ = [
     "Effect",
     "Envelope",
     "Finding",
+    "Flaw",
+    "Inbound",
+    "Intake",
+    "Listener",
     "Malformed",
     "Outcome",
     "OutcomeUnknown",
@@ -123,6 +130,91 @@ class Described(Protocol):
 
     def describe(self, action: str) -> Description:
         """Lint, explain, drafting: request and answer of a fixed action; ``ANY`` where nothing is known. No network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why a message that a system sent us is not taken as it should be: for the sender, the journal and operators.
+
+    ``code`` is one of ``FLAWS``. ``text`` says it in English without data of the message; ``path`` is the field.
+    """
+
+    code: str
+    text: str
+    path: str = ""
+
+
+FLAWS = {
+    "unreadable": "it cannot be decoded",
+    "id_missing": "it has no id by which it could be told from a repeat",
+    "unwanted": "nobody asked for this kind of message",
+    "unwanted_event": "nobody asked for this event of a kind of message that is known",
+    "field_missing": "a field that is needed is not there",
+    "field_wrong": "a field has a value that cannot be used",
+    "code_unknown": "a field has a code that is in no table",
+    "event_wrong": "the event made of it breaks the contract",
+    "conflict": "another message was sent with the same id",
+    "not_kept": "it could not be stored; it may be sent again",
+}
+"""Code -> what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One message as a system sent it.
+
+    ``sender`` and ``id`` are by what a repeat is known; an empty ``id`` is never one. ``kind`` is what callbacks are
+    chosen by (``ORU^R01``), ``message`` what their mappings read, ``peer`` the address it came from. With a ``flaw``
+    the message is kept as it is and becomes no event.
+    """
+
+    raw: bytes
+    sender: str = ""
+    id: str = ""
+    kind: str = ""
+    peer: str = ""
+    message: Tree = None
+    flaw: Flaw | None = None
+
+
+class Intake(Protocol):
+    """What a listener hands messages to. One event loop, never raises."""
+
+    @property
+    def full(self) -> bool:
+        """So much waits to be kept that nothing more should be read."""
+
+    def take(self, inbound: Inbound, answer: Callable[[Flaw | None], bytes]) -> asyncio.Future[bytes]:
+        """Keep a message. The result is what to send back, once the message is durable and never before.
+
+        That is ``answer(None)`` for a message that became an event, ``answer(flaw)`` for one that did not, the stored
+        answer for a repeat. ``answer`` may be called in another thread, and more than once. Messages are kept in the
+        order of these calls.
+        """
+
+    def count(self, what: str) -> None:
+        """One more of something that becomes no message, for metrics: ``stray_bytes``, ``closed_idle`` ..."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """The listening side of a protocol: a module with ``ListenerSettings`` has ``listen(settings) -> Listener``.
+
+    ``address`` is host and port; the socket is the bus's, so that it stays open when the settings change.
+    """
+
+    @property
+    def address(self) -> tuple[str, int]: ...
+
+    @property
+    def same_id_s(self) -> float:
+        """For how many seconds an id stands for one message, 0 for ever: some senders count from 1 again every day."""
+
+    async def serve(self, sock: socket.socket, intake: Intake) -> None:
+        """Begin to accept; returns at once."""
+
+    async def close(self, seconds: float) -> None:
+        """Accept and read no more, send the answers that are due, at most so long, then close every connection."""
 
 
 class Envelope(Protocol):

@@ -143,6 +143,8 @@ def start_bus(
             "LIS_URL": hospital.url("/fhir/r4"),
             "PARKING_URL": hospital.url(),
             "INDEX_PORT": str(hospital.mllp),
+            "HIS_INBOUND": "mllp://127.0.0.1:0",
+            "LIS_INBOUND": "mllp://127.0.0.1:0",
             "ESB_ROUTES": str(routes_for(folder, routes, changes or {})),
             "ESB_STORE": f"sqlite:///{folder / 'esb.db'}",
             "ESB_PORT": "0",

@@ -1,4 +1,4 @@
-"""HL7 v2 over MLLP, as a client.
+"""HL7 v2 over MLLP, as a client; as a server see ``adapters.hl7v2.server``.
 
 Action: ``QBP^Q22^QBP_Q21`` (MSH-9). Payload: a list of segments, each a dict of field paths of that one segment, and of
 lists of them, as ``esb.codecs.hl7v2.build`` takes them; MSH is made from the settings, and an item with MSH paths
@@ -15,12 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from adapters.hl7v2 import lint
 from adapters.hl7v2.connection import Connection, Pool
+from adapters.hl7v2.listening import ListenerSettings, ServerTls
+from adapters.hl7v2.server import listen
 from adapters.hl7v2.settings import Settings, Tls
 from esb.codecs import DecodeError, EncodeError, hl7v2
 from esb.codecs.hl7v2 import Message
 from esb.spi import Call, Description, Malformed, OutcomeUnknown, Refused, Tree, Unavailable
 
-__all__ = ["Hl7v2Adapter", "Settings", "Tls", "connect", "decode"]
+__all__ = ["Hl7v2Adapter", "ListenerSettings", "ServerTls", "Settings", "Tls", "connect", "decode", "listen"]
 
 _NOT_PROCESSED = ("AR", "CE", "CR")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -15,7 +15,8 @@ from esb.config.values import Breaker, Count, Duration, Model, Outside, Rate
 from esb.errors import ConfigError, Finding
 
 _M = TypeVar("_M", bound=BaseModel)
-_SECTIONS = "sections: endpoints, routes"
+_SECTIONS = ("endpoints", "routes", "callbacks")
+_NEEDED = ("endpoints", "routes")
 
 
 class Limits(Model):
@@ -45,6 +46,11 @@ class EndpointConfig(Model):
     envelope: tuple[tuple[str, dict[str, Any]], ...] = ()
     limits: Limits = Limits()
     site: dict[str, Any] = {}
+
+    @property
+    def listens(self) -> bool:
+        """Whether the system calls us, and not we it."""
+        return "listen" in self.settings
 
     @model_validator(mode="before")
     @classmethod
@@ -82,11 +88,30 @@ class RouteConfig(Model):
     settle_after_s: tuple[Duration, ...] = Field((0.5, 1.0, 2.0, 5.0, 10.0, 30.0), alias="settle_after", min_length=1)
 
 
+class CallbackConfig(Model):
+    """What a system tells us and the event that it becomes.
+
+    ``from`` is the listening endpoint that hears it. ``on`` are kinds of messages, ``ORU^R01`` or ``ORU`` for all of
+    that type that no other callback names. ``emits`` is an event of the contract. ``mapping`` is the translation in the
+    endpoint's dialect, the event's own name where nothing is said.
+    """
+
+    source: str = Field(alias="from")
+    on: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\^[A-Za-z0-9_]+)?$")], ...] = Field(min_length=1)
+    emits: str
+    mapping: str | None = Field(None, pattern=r"^[a-z][a-z0-9_.]*$")
+
+    @property
+    def file(self) -> str:
+        """The name of its translation."""
+        return self.mapping or self.emits
+
+
 @dataclass(frozen=True, slots=True)
 class Routes:
     """A loaded ``routes.yaml`` and the document that knows its lines.
 
-    ``written`` are the names of all routes and ``used`` of all endpoints that they name, sound or not.
+    ``written`` are the names of all routes and ``used`` of all endpoints that routes and callbacks name, sound or not.
     """
 
     endpoints: dict[str, EndpointConfig]
@@ -94,6 +119,7 @@ class Routes:
     document: Document
     written: frozenset[str]
     used: frozenset[str]
+    callbacks: dict[str, CallbackConfig] = field(default_factory=dict)
 
     def finding(self, path: PathTuple, message: str, hint: str = "", *, at_key: bool = False) -> Finding:
         return self.document.finding(path, message, hint, at_key=at_key)
@@ -116,38 +142,50 @@ def read_routes(file: Path, environ: Mapping[str, str], secrets: Path) -> tuple[
     found += outside.findings
     endpoints = _section(document, tree, "endpoints", EndpointConfig, found)
     routes = _section(document, tree, "routes", RouteConfig, found)
-    found += _destinations(document, tree)
-    lines = tree.get("routes")
-    lines = lines if isinstance(lines, dict) else {}
-    used = frozenset(str(line["to"]) for line in lines.values() if isinstance(line, dict) and "to" in line)
-    return Routes(endpoints, routes, document, frozenset(lines), used), found
+    callbacks = _section(document, tree, "callbacks", CallbackConfig, found)
+    found += _destinations(document, tree, "routes", "to", listens=False)
+    found += _destinations(document, tree, "callbacks", "from", listens=True)
+    used = frozenset((*_named_ends(tree, "routes", "to"), *_named_ends(tree, "callbacks", "from")))
+    return Routes(endpoints, routes, document, frozenset(_lines(tree, "routes")), used, callbacks), found
 
 
-def _destinations(document: Document, tree: Any) -> list[Finding]:
-    endpoints, routes = tree.get("endpoints"), tree.get("routes")
-    known = list(endpoints) if isinstance(endpoints, dict) else []
-    return [
-        document.finding(
-            ("routes", name, "to"),
-            f"endpoint '{route['to']}' does not exist",
-            nearest(str(route["to"]), known) or "endpoints: " + ", ".join(known),
-        )
-        for name, route in (routes.items() if isinstance(routes, dict) else ())
-        if isinstance(route, dict) and "to" in route and route["to"] not in known
-    ]
+def _lines(tree: Any, section: str) -> dict[str, Any]:
+    lines = tree.get(section)
+    return lines if isinstance(lines, dict) else {}
+
+
+def _named_ends(tree: Any, section: str, key: str) -> Iterator[str]:
+    return (str(line[key]) for line in _lines(tree, section).values() if isinstance(line, dict) and key in line)
+
+
+def _destinations(document: Document, tree: Any, section: str, key: str, *, listens: bool) -> Iterator[Finding]:
+    """What a route leads to must be called, what a callback comes from must listen."""
+    endpoints = _lines(tree, "endpoints")
+    known = [name for name, one in endpoints.items() if _does_listen(one) is listens]
+    wrong_way = "is called and does not listen" if listens else "listens and is not called"
+    for name, line in _lines(tree, section).items():
+        end = line.get(key) if isinstance(line, dict) else None
+        if end is None or end in known:
+            continue
+        message = f"endpoint '{end}' " + (wrong_way if end in endpoints else "does not exist")
+        hint = nearest(str(end), known) or "endpoints: " + ", ".join(known)
+        yield document.finding((section, name, key), message, hint)
+
+
+def _does_listen(endpoint: Any) -> bool:
+    settings = endpoint.get("settings") if isinstance(endpoint, dict) else None
+    return isinstance(settings, dict) and "listen" in settings
 
 
 def _sections(document: Document) -> list[Finding]:
     if not isinstance(document.value, dict):
         return [document.finding((), "must hold the sections endpoints and routes")]
-    known = ("endpoints", "routes")
+    hint = "sections: " + ", ".join(_SECTIONS)
     return [
-        document.finding(
-            (key,), f"unknown section '{key}'", nearest(key, known) or "sections: endpoints, routes", at_key=True
-        )
+        document.finding((key,), f"unknown section '{key}'", nearest(key, _SECTIONS) or hint, at_key=True)
         for key in document.value
-        if key not in known
-    ] + [document.finding((), f"section '{key}' is missing") for key in known if key not in document.value]
+        if key not in _SECTIONS
+    ] + [document.finding((), f"section '{key}' is missing") for key in _NEEDED if key not in document.value]
 
 
 def _section(document: Document, tree: Any, name: str, model: type[_M], found: list[Finding]) -> dict[str, _M]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from esb.codecs.yaml import PathTuple
+from esb.contract.event import Event, read_events
 from esb.contract.inline import Inliner
 from esb.contract.merge import Merged, merge
 from esb.contract.operation import Operation
@@ -17,11 +18,15 @@ from esb.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """``operations`` by name; ``own`` holds those that the bus answers itself; ``document`` is the one document."""
+    """``operations`` by name; ``own`` holds those that the bus answers itself; ``document`` is the one document.
+
+    ``events`` are its webhooks by name.
+    """
 
     operations: Mapping[str, Operation]
     document: Mapping[str, Any]
     own: Mapping[str, Operation]
+    events: Mapping[str, Event] = field(default_factory=dict)
 
 
 def load_contract(folder: Path) -> Contract:
@@ -57,7 +62,7 @@ def _contract(merged: Merged, reader: OperationReader) -> Contract:
                 continue
             is_own = item[method].get("x-answered-by") == "bus"
             (own if is_own else operations)[operation.name] = operation
-    return Contract(operations, merged.tree, own)
+    return Contract(operations, merged.tree, own, read_events(merged, reader.inline))
 
 
 def _shared_responses(merged: Merged) -> Mapping[str, Mapping[str, str]]:

@@ -13,14 +13,16 @@ from esb.errors import ConfigError, Finding
 COMMON = "common.yaml"
 _DANGLING = "#/dangling"
 _T = TypeVar("_T", dict[str, Any], list[Any])
-_TOP = {"openapi", "info", "tags", "paths", "components", "x-responses"}
+_TOP = {"openapi", "info", "tags", "paths", "webhooks", "components", "x-responses"}
 
 
 @dataclass(slots=True)
 class Merged:
     """The one document, and what was wrong on the way. A path in it is also the path in the file that it came from."""
 
-    tree: dict[str, Any] = field(default_factory=lambda: {"openapi": "3.1.0", "paths": {}, "components": {}})
+    tree: dict[str, Any] = field(
+        default_factory=lambda: {"openapi": "3.1.0", "paths": {}, "webhooks": {}, "components": {}}
+    )
     origins: dict[PathTuple, Document] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     common: Document | None = None
@@ -110,8 +112,8 @@ def _join(document: Document, documents: Mapping[str, Document], merged: Merged)
 
 
 def _parts(document: Document, tree: dict[str, Any], findings: list[Finding]) -> Iterator[tuple[Any, PathTuple, Any]]:
-    """Each path item and component of a file: its value, its place and the dict of the one document for it."""
-    sections: dict[tuple[str, ...], Any] = {("paths",): document.value.get("paths")}
+    """Each path item, webhook and component of a file: its value, its place and the dict of the one document for it."""
+    sections: dict[tuple[str, ...], Any] = {(name,): document.value.get(name) for name in ("paths", "webhooks")}
     components = document.value.get("components")
     if isinstance(components, dict):
         sections.update({("components", name): value for name, value in components.items()})
@@ -119,7 +121,7 @@ def _parts(document: Document, tree: dict[str, Any], findings: list[Finding]) ->
         if section is not None and not isinstance(section, dict):
             findings.append(document.finding(place, f"'{place[-1]}' should be keys with values"))
             continue
-        holder = tree["paths"] if place == ("paths",) else tree["components"].setdefault(place[-1], {})
+        holder = tree[place[0]] if len(place) == 1 else tree["components"].setdefault(place[-1], {})
         for name, value in (section or {}).items():
             yield value, (*place, name), holder
 

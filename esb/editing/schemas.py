@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from esb.codecs import yaml
-from esb.config.routes import EndpointConfig, RouteConfig
+from esb.config.routes import CallbackConfig, EndpointConfig, RouteConfig
 from esb.config.settings import Settings
 from esb.contract import Operation, load_contract
 from esb.editing import language
@@ -38,16 +38,19 @@ class Known:
     envelopes: Mapping[str, ModuleType]
     operations: Mapping[str, Operation]
     dialects: Iterable[str]
+    events: Iterable[str] = ()
 
 
 def known(settings: Settings) -> Known:
     """What the settings name; raises ``ConfigError`` when the contract is not sound."""
     folders = (path for path in settings.mappings.glob("*") if path.is_dir() and any(path.glob("*.yaml")))
+    contract = load_contract(settings.schemas)
     return Known(
         installed("adapter", settings.adapters),
         installed("envelope", settings.envelopes),
-        load_contract(settings.schemas).operations,
+        contract.operations,
         sorted(path.name for path in folders if path.name not in _NO_DIALECT),
+        contract.events,
     )
 
 
@@ -81,10 +84,15 @@ def routes(known: Known) -> Schema:
             "additionalProperties": any_route,
             "description": "Which endpoint answers an operation.",
         },
+        "callbacks": {
+            "type": "object",
+            "additionalProperties": _callback(known, definitions),
+            "description": "What a system tells us and the event that it becomes.",
+        },
     }
     about = "Which system answers which operation, and within which limits."
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "description": about}
-    return {**head, **language.closed(sections, *sections), "definitions": definitions}
+    return {**head, **language.closed(sections, "endpoints", "routes"), "definitions": definitions}
 
 
 def _route_definitions() -> dict[str, Schema]:
@@ -97,6 +105,14 @@ def _route_definitions() -> dict[str, Schema]:
         definitions[f"route.{effect}"] = narrowed
     definitions[f"route.{Effect.ONCE}"]["required"] = [*whole["required"], "settle"]
     return definitions
+
+
+def _callback(known: Known, definitions: dict[str, Schema]) -> Schema:
+    callback, inner = model_schema(CallbackConfig, "callback")
+    definitions |= inner
+    callback["properties"]["emits"]["enum"] = sorted(known.events)
+    definitions["callback"] = callback
+    return language.ref("callback")
 
 
 def _route(operation: Operation) -> Schema:
@@ -122,6 +138,10 @@ def _endpoint(known: Known, definitions: dict[str, Schema]) -> Schema:
     items = {"anyOf": [{"enum": sorted(layers)}, named]}
     properties["envelope"] = {**properties["envelope"], "items": items}
     adapters = {name: _settings("adapter", name, module, definitions) for name, module in known.adapters.items()}
+    for name, module in known.adapters.items():
+        if hasattr(module, "ListenerSettings"):
+            listener = _settings("listener", name, module, definitions, "ListenerSettings")
+            adapters[name] = {"if": {"required": ["listen"]}, "then": listener, "else": adapters[name]}
     endpoint["allOf"] = [
         _if_adapter(name, settings, "required" in definitions[f"adapter.{name}"]) for name, settings in adapters.items()
     ]
@@ -133,8 +153,10 @@ def _one_of(modules: Mapping[str, ModuleType], about: str) -> Schema:
     return {"enum": sorted(modules), "enumDescriptions": told, "markdownEnumDescriptions": told, "description": about}
 
 
-def _settings(kind: str, name: str, module: ModuleType, definitions: dict[str, Schema]) -> Schema:
-    settings, inner = model_schema(module.Settings, f"{kind}.{name}")
+def _settings(
+    kind: str, name: str, module: ModuleType, definitions: dict[str, Schema], model: str = "Settings"
+) -> Schema:
+    settings, inner = model_schema(getattr(module, model), f"{kind}.{name}")
     definitions |= inner
     definitions[f"{kind}.{name}"] = settings
     return language.ref(f"{kind}.{name}") | _about(settings)

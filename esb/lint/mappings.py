@@ -34,9 +34,10 @@ def sheet_findings(sheet: Sheet, operation: Operation, endpoint: Endpoint | None
     yield from map(places.of, found)
 
 
-def translation_findings(translation: Translation, places: Places) -> Iterator[Finding]:
-    """Everything that cannot be right in a translation."""
+def translation_findings(translation: Translation, places: Places, gives: Type | None = None) -> Iterator[Finding]:
+    """Everything that cannot be right in a translation; ``gives`` is the type of what it makes, where that is known."""
     source, target = (message_type(side.format, side.type) for side in (translation.source, translation.target))
+    target = gives or target
     found = check_translation(translation.sheet, source, target, fhir_resource)
     yield from map(places.of, found)
     if not translation.examples:

@@ -14,12 +14,24 @@ from esb.codecs.yaml import nearest
 from esb.config.routes import EndpointConfig, Routes, read_routes
 from esb.config.settings import Settings
 from esb.contract import Contract, load_contract
-from esb.endpoint import Endpoint, load_endpoint
+from esb.endpoint import Endpoint, Listening, load_endpoint, load_listener
 from esb.errors import ConfigError, Finding
+from esb.lint.callbacks import callback_findings, event_findings
 from esb.lint.mappings import mapping_findings, sheet_findings
 from esb.lint.places import Places
 from esb.lint.routes import never_absent, route_findings, unused_endpoints
-from esb.mapping import Codes, ExampleResult, Parts, Unreadable, load_codes, load_mapping, load_used_parts, run_examples
+from esb.mapping import (
+    Codes,
+    ExampleResult,
+    Parts,
+    Translation,
+    Unreadable,
+    load_codes,
+    load_mapping,
+    load_translation,
+    load_used_parts,
+    run_examples,
+)
 from esb.mapping import Mapping as FieldMapping
 from esb.mapping.shape import Sheet
 from esb.observe import Metrics
@@ -27,7 +39,10 @@ from esb.observe import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole configuration that holds together; ``mappings`` by operation, ``endpoints`` by name."""
+    """A whole configuration that holds together; ``mappings`` by operation, ``endpoints`` by name.
+
+    ``listeners`` are the endpoints that systems call, ``translations`` those of the callbacks by callback.
+    """
 
     contract: Contract
     routes: Routes
@@ -35,6 +50,8 @@ class Plan:
     endpoints: Mapping[str, Endpoint]
     codes: Codes
     parts: Parts
+    listeners: Mapping[str, Listening] = field(default_factory=dict)
+    translations: Mapping[str, Translation] = field(default_factory=dict)
 
 
 class _Findings(list[Finding]):
@@ -75,22 +92,45 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
         for name, route in routes.routes.items()
         if route.to in routes.endpoints
     ]
+    files += [
+        mapping_file(settings.mappings, routes.endpoints[one.source], one.file)
+        for one in routes.callbacks.values()
+        if one.source in routes.endpoints
+    ]
     parts: Parts | None = None
     if codes is not None:
         parts = found.attempt(load_used_parts, settings.mappings / "parts", codes, files)
     loading = _Loading(settings, routes, codes, parts, clock, metrics)
-    endpoints = {name: found.attempt(loading.endpoint, name) for name in routes.endpoints}
+    called = [name for name, config in routes.endpoints.items() if not config.listens]
+    endpoints = {name: found.attempt(loading.endpoint, name) for name in called}
+    listeners = {
+        name: found.attempt(loading.listener, name) for name, config in routes.endpoints.items() if config.listens
+    }
     mappings = {name: found.attempt(loading.mapping, name) for name in routes.routes}
     found += unused_endpoints(routes)
     found += never_absent(routes, mappings)
     if contract is not None:
         found += route_findings(contract, routes)
         found += _mapping_findings(contract, routes, mappings, loading.broken, endpoints)
+        found += callback_findings(contract, routes)
+    translations = {name: found.attempt(loading.translation, name) for name in routes.callbacks}
+    if contract is not None:
+        found += _translation_findings(contract, routes, translations)
     if found or contract is None or codes is None or parts is None:
         raise ConfigError(found)
     for mapping in mappings.values():
         mapping.pack()
-    return Plan(contract, routes, mappings, endpoints, codes, parts)
+    return Plan(contract, routes, mappings, endpoints, codes, parts, listeners, translations)
+
+
+def _translation_findings(
+    contract: Contract, routes: Routes, translations: Mapping[str, Translation | None]
+) -> Iterator[Finding]:
+    places = Places()
+    for name, translation in translations.items():
+        event = contract.events.get(routes.callbacks[name].emits)
+        if translation is not None and event is not None:
+            yield from event_findings(translation, event, places)
 
 
 def _mapping_findings(
@@ -131,6 +171,23 @@ class _Loading:
             adapters=self.settings.adapters,
             envelopes=self.settings.envelopes,
         )
+
+    def listener(self, name: str) -> Listening:
+        """One endpoint that systems call, its settings checked."""
+        return load_listener(name, self.routes.endpoints[name], self.routes.document, self.settings.adapters)
+
+    def translation(self, callback: str) -> Translation | None:
+        """The compiled translation of one callback; None where its endpoint or the code tables are broken."""
+        written = self.routes.callbacks[callback]
+        config = self.routes.endpoints.get(written.source)
+        if config is None or self.codes is None or self.parts is None:
+            return None
+        file = mapping_file(self.settings.mappings, config, written.file)
+        if file.is_file():
+            return load_translation(file, self.codes, self.parts)
+        hint = nearest(written.file, (each.stem for each in file.parent.glob("*.yaml")))
+        message = f"mapping '{file.as_posix()}' does not exist"
+        raise ConfigError([self.routes.finding(("callbacks", callback), message, hint, at_key=True)])
 
     def mapping(self, operation: str) -> FieldMapping | None:
         """The compiled mapping of one routed operation; None where its endpoint or the code tables are broken."""

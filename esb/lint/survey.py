@@ -50,7 +50,7 @@ class _Looking:
     def __init__(self, settings: Settings, plan: Plan, parts: Parts) -> None:
         self.parts = parts
         self.folder, self.plan, self.places = settings.mappings, plan, Places()
-        self.used = {mapping.file for mapping in plan.mappings.values()}
+        self.used = {one.file for one in plan.mappings.values()} | {one.file for one in plan.translations.values()}
         self.dialects = {endpoint.dialect for endpoint in plan.routes.endpoints.values()}
         self.translations: dict[str, Translation] = {}
         self.others: dict[str, FieldMapping] = {}

@@ -1,7 +1,8 @@
-"""The bus's own memory: the journal of exchanges and the table of idempotency keys, in one database."""
+"""The bus's own memory, in one database: the journal of exchanges, the table of idempotency keys, the inbox."""
 
 from esb.store.effects import Earlier, Fate
+from esb.store.inbox import Arrival, Settled, Taken, Told
 from esb.store.store import Store
 from esb.store.tables import Row, State, StoreError
 
-__all__ = ["Earlier", "Fate", "Row", "State", "Store", "StoreError"]
+__all__ = ["Arrival", "Earlier", "Fate", "Row", "Settled", "State", "Store", "StoreError", "Taken", "Told"]

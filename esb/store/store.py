@@ -16,6 +16,8 @@ from esb.observe import Metrics
 from esb.store import tables
 from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
 from esb.store.files import Lock, prepare, tune
+from esb.store.inbox import Arrival, Offer, Settled, Told, events_after, inbox, newest, prune_inbox, stored
+from esb.store.receiving import Receiving
 from esb.store.tables import OPEN, SCHEMA_VERSION, Row, State, StoreError, exchange, idempotency
 from esb.store.writer import Writer, unpack
 
@@ -49,6 +51,7 @@ class Store:
         self._lock = Lock(self.engine)
         self._queue, self._queue_bytes = queue, queue_bytes
         self._writer = Writer(self.engine, metrics, linger_s)
+        self._receiving = Receiving()
         self._readers = ThreadPoolExecutor(2, "journal-read")
 
     @property
@@ -92,6 +95,24 @@ class Store:
         """Make the end of an opened exchange durable, and the fate of its key."""
         await self._writer.do(lambda connection: finish_exchange(connection, row, fate))
 
+    def receive(self, arrival: Arrival, since: str, conflict: Callable[[], Arrival]) -> asyncio.Future[Settled]:
+        """Keep a message that a system sent us, unless it is a repeat; its future has the answer after the commit.
+
+        Messages are kept in the order of these calls. The future ends with ``StoreError`` when nothing was kept. For
+        ``since`` and ``conflict`` see ``Offer``.
+        """
+        offer = Offer(arrival, stored(arrival), since, conflict)
+        return self._writer.put(self._receiving.settle, offer, len(arrival.raw))
+
+    async def events(self, after: int, most: int = 100) -> list[Told]:
+        """The events behind that position, in the order in which their messages were kept."""
+        return await self._read(lambda connection: events_after(connection, after, most))
+
+    async def arrivals(self, count: int = 100, **wanted: str) -> list[tuple[int, Arrival]]:
+        """The latest messages that systems sent us, newest first, with their positions; ``wanted`` by column."""
+        conditions = [inbox.c[name] == value for name, value in wanted.items()]
+        return await self._read(lambda connection: newest(connection, count, *conditions))
+
     async def find(self, exchange_id: str) -> Row | None:
         """The journal's row, bodies unpacked."""
         rows = await self._read(lambda connection: _rows(connection, exchange.c.id == exchange_id))
@@ -103,9 +124,14 @@ class Store:
 
     async def prune(self, before: datetime, chunk: int = 500) -> int:
         """Delete what ended and was received before ``before``, ``chunk`` rows a transaction; returns how many rows."""
-        bound, total, deleted = _first_id(before), 0, chunk
+        bound, moment = _first_id(before), before.isoformat(timespec="seconds")
+        total = await self._prune(lambda connection: _prune(connection, bound, chunk), chunk)
+        return total + await self._prune(lambda connection: prune_inbox(connection, moment, chunk), chunk)
+
+    async def _prune(self, work: Callable[[sa.Connection], int], chunk: int) -> int:
+        total, deleted = 0, chunk
         while deleted == chunk:
-            deleted = await self._writer.do(lambda connection: _prune(connection, bound, chunk))
+            deleted = await self._writer.do(work)
             total += deleted
         return total
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = sa.MetaData()
 
@@ -100,18 +100,24 @@ def upgrade(connection: sa.Connection, version: int | None) -> int | None:
 
     Only what they lack is added, so that an upgrade that was cut short is finished by the next.
     """
-    if version != 1:
+    if version not in (1, 2):
         return version
     if "version" not in {column["name"] for column in sa.inspect(connection).get_columns("exchange")}:
         connection.execute(sa.text("ALTER TABLE exchange ADD COLUMN version TEXT NOT NULL DEFAULT ''"))
-    connection.execute(schema_version.update().values(version=2))
-    return 2
+    metadata.create_all(connection)
+    connection.execute(schema_version.update().values(version=SCHEMA_VERSION))
+    return SCHEMA_VERSION
 
 
 def insert_sql(dialect: sa.Dialect, rows: int) -> str:
-    """The insert of so many ``Row`` as text, parameters in the row's own order: nothing is compiled for a row."""
-    compiled: Any = exchange.insert().compile(dialect=dialect, column_keys=list(Row._fields))
-    if compiled.positiontup is not None and tuple(compiled.positiontup) != Row._fields:
-        raise AssertionError("columns of exchange must stand in the order of Row")
+    """The insert of so many ``Row`` as text."""
+    return insert_text(exchange, Row._fields, dialect, rows)
+
+
+def insert_text(table: sa.Table, names: tuple[str, ...], dialect: sa.Dialect, rows: int) -> str:
+    """An insert of so many rows, parameters in the order of ``names``: nothing is compiled for a row."""
+    compiled: Any = table.insert().compile(dialect=dialect, column_keys=list(names))
+    if compiled.positiontup is not None and tuple(compiled.positiontup) != names:
+        raise AssertionError(f"columns of {table.name} must stand in the order of its rows")
     head, values = str(compiled).split(" VALUES ")
     return f"{head} VALUES {', '.join([values] * rows)}"

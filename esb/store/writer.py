@@ -4,40 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import zlib
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from itertools import chain
-from typing import Any, TypeVar
+from itertools import chain, groupby
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from esb.observe import Metrics, get_logger
+from esb.store.bodies import pack, unpack
 from esb.store.tables import Row, StoreError, insert_sql
 
 _T = TypeVar("_T")
-_COMPRESS_FROM = 1024
 _LARGEST_BATCH = 2000
 _BESIDE_WORKS = 200
 _ROWS_A_STATEMENT = 100
+_GATHER_S = 0.001
 _log = get_logger()
 
+__all__ = ["Many", "Writer", "pack", "packed", "unpack"]
+
 Work = Callable[[sa.Connection], Any]
-_Waiting = tuple[Work, "asyncio.Future[Any]"]
+Many = Callable[[sa.Connection, Sequence[Any]], Sequence[Any]]
+"""Does several items of one kind together: a result for each, in their order."""
 
 
-def pack(body: bytes) -> bytes:
-    """A body as it is stored: one byte that says how, then the body, compressed when that is worth it."""
-    if len(body) < _COMPRESS_FROM:
-        return b"\0" + body if body else b""
-    return b"\1" + zlib.compress(body, 1)
+class _Waiting(NamedTuple):
+    many: Many
+    item: Any
+    size: int
+    future: asyncio.Future[Any]
 
 
-def unpack(stored: bytes) -> bytes:
-    """The body back from ``pack``."""
-    return zlib.decompress(stored[1:]) if stored[:1] == b"\1" else stored[1:]
+def _each(connection: sa.Connection, works: Sequence[Work]) -> list[Any]:
+    return [work(connection) for work in works]
+
+
+def _many(waiting: _Waiting) -> Many:
+    return waiting.many
 
 
 def packed(row: Row) -> tuple[str | int | bytes, ...]:
@@ -66,6 +73,7 @@ class Writer:
         self._some = threading.Event()
         self._urgent = threading.Event()
         self._added = self._taken = 0  # bytes; each is changed by one thread only
+        self._gather_s = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         metrics.journal_lag.set_function(lambda: self.backlog)
@@ -77,7 +85,7 @@ class Writer:
 
     @property
     def backlog_bytes(self) -> int:
-        """What the rows among them hold."""
+        """What they hold."""
         return self._added - self._taken
 
     def start(self) -> None:
@@ -105,18 +113,30 @@ class Writer:
 
         When the caller is cancelled the work is done all the same.
         """
+        done: asyncio.Future[_T] = self.put(_each, work)
+        return await done
+
+    def put(self, many: Many, item: Any, size: int = 0) -> asyncio.Future[Any]:
+        """Do ``item`` in the next transaction, with its neighbours that are for the same ``many`` in one call.
+
+        The future has its result after the commit, or ``StoreError``. ``size`` is what it holds in bytes.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
         if self._stopping:
-            raise StoreError("the store is closed")
-        future: asyncio.Future[_T] = self._loop.create_future()
-        self._works.append((work, future))
-        self._urgent.set()
-        self._some.set()
-        return await future
+            future.set_exception(StoreError("the store is closed"))
+            return future
+        self._added += size
+        self._works.append(_Waiting(many, item, size, future))
+        if not self._urgent.is_set():
+            self._urgent.set()
+            self._some.set()
+        return future
 
     def _write(self) -> None:
         while not self._stopping or self.backlog:
             self._some.wait()
-            self._urgent.wait(self._linger_s)
+            if self._urgent.wait(self._linger_s) and self._gather_s:
+                time.sleep(self._gather_s)
             self._some.clear()
             self._urgent.clear()
             if batch := self._take():
@@ -129,10 +149,11 @@ class Writer:
         if self.backlog or self._stopping:
             self._urgent.set()
             self._some.set()
-        self._taken += sum(map(_size, rows))
+        self._taken += sum(map(_size, rows)) + sum([one.size for one in works])
         return [*rows, *works]
 
     def _commit(self, batch: list[Row | _Waiting]) -> None:
+        began = time.perf_counter()
         try:
             done = self._transact(batch)
         except Exception as error:
@@ -143,8 +164,16 @@ class Writer:
             else:
                 self._failed(batch, error)
             return
+        self._gather(len(done), time.perf_counter() - began)
         self._metrics.journal_batch_size.observe(len(batch))
         self._answer(lambda future, result: future.set_result(result), done)
+
+    def _gather(self, works: int, seconds: float) -> None:
+        """Who was answered together sends again at about the same time: a short wait puts them into one commit again.
+
+        Otherwise two halves take turns, each waiting for the other's sync.
+        """
+        self._gather_s = min(seconds / 4, _GATHER_S) if works > 1 else 0.0
 
     def _transact(self, batch: list[Row | _Waiting]) -> list[tuple[asyncio.Future[Any], Any]]:
         """Many rows a statement: each gives the interpreter's lock away, and a busy loop is slow to give it back."""
@@ -153,14 +182,19 @@ class Writer:
             for at in range(0, len(rows), _ROWS_A_STATEMENT):
                 some = rows[at : at + _ROWS_A_STATEMENT]
                 connection.exec_driver_sql(self._insert(len(some)), tuple(chain.from_iterable(some)))
-            return [(one[1], one[0](connection)) for one in batch if not isinstance(one, Row)]
+            done: list[tuple[asyncio.Future[Any], Any]] = []
+            for many, same in groupby((one for one in batch if not isinstance(one, Row)), _many):
+                waiting = list(same)
+                results = many(connection, [one.item for one in waiting])
+                done += zip([one.future for one in waiting], results, strict=True)
+            return done
 
     def _failed(self, batch: list[Row | _Waiting], error: Exception) -> None:
         rows = sum(isinstance(one, Row) for one in batch)
         self._metrics.journal_lost.inc(rows)
         reason = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
         _log.error("journal_not_written", rows=rows, count=len(batch), reason=reason)
-        failed = [(one[1], StoreError(reason)) for one in batch if not isinstance(one, Row)]
+        failed = [(one.future, StoreError(reason)) for one in batch if not isinstance(one, Row)]
         self._answer(lambda future, result: future.set_exception(result), failed)
 
     def _answer(self, tell: Callable[[asyncio.Future[Any], Any], None], results: list[tuple[Any, Any]]) -> None:

@@ -21,15 +21,17 @@ class Framer:
     Bytes before VT are skipped. FS ends a message when CR, LF or VT follows, or nothing does: then ``half_ended`` is
     true and ``finish`` takes the message without its CR. VT inside a message begins a new one, the unfinished one is
     dropped. An end with no VT before it, or more than ``limit`` bytes without an end, raise ``DecodeError``; the stream
-    is lost then. ``started`` says that a message has begun and not ended.
+    is lost then. ``started`` says that a message has begun and not ended. ``dropped`` has what was skipped or dropped
+    and is no line end, as much of it as ``limit`` until somebody takes it out.
     """
 
-    __slots__ = ("_buffer", "_limit", "_seen", "half_ended", "started")
+    __slots__ = ("_buffer", "_limit", "_seen", "dropped", "half_ended", "started")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = bytearray()
         self._seen = 0
+        self.dropped = bytearray()
         self.started = False
         self.half_ended = False
 
@@ -73,14 +75,22 @@ class Framer:
             raise DecodeError("a message ends that never began: VT is missing", 0)
         if start < 0:
             return False
+        if start:
+            self._lose(self._buffer[:start])
         self._drop(start + 1)
         self.started = True
         return True
 
     def _cut(self, end: int, mark: int) -> bytes:
-        message = bytes(self._buffer[:end]).rpartition(START)[2]
+        unfinished, start, message = bytes(self._buffer[:end]).rpartition(START)
+        if start:
+            self._lose(unfinished)
         self._drop(end + mark)
         return message
+
+    def _lose(self, data: bytes | bytearray) -> None:
+        if data.strip(b"\r\n"):
+            self.dropped += data[: max(0, self._limit - len(self.dropped))]
 
     def _drop(self, count: int) -> None:
         del self._buffer[:count]

@@ -83,7 +83,7 @@ calbacks: {}
         "8:27: 'timeout' must be a duration such as 500ms, 3s, 15m or 6h",
         "9:13: endpoint 'hiss' does not exist (did you mean 'his'?)",
         "9:19: unknown key 'cach' (did you mean 'cache'?)",
-        "10:1: unknown section 'calbacks' (sections: endpoints, routes)",
+        "10:1: unknown section 'calbacks' (did you mean 'callbacks'?)",
     ]
 
 

@@ -1,0 +1,119 @@
+"""The way of one message: which callback, its event, one commit, and only then the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from esb.clock import Clock, Ids
+from esb.inbound.callbacks import Callbacks, FlawError
+from esb.observe import Metrics, get_logger
+from esb.spi import Flaw, Inbound
+from esb.store import Arrival, Settled, Store, StoreError, Taken
+
+Answer = Callable[[Flaw | None], bytes]
+
+_DIGEST_BYTES = 16
+_STATES = {"unreadable": Taken.UNREADABLE, "unwanted": Taken.UNWANTED, "unwanted_event": Taken.UNWANTED}
+_log = get_logger()
+
+
+class Desk:
+    """The intake of one listener (``esb.spi.Intake``). ``callbacks`` may be replaced at any time."""
+
+    def __init__(
+        self, endpoint: str, callbacks: Callbacks, store: Store, clock: Clock, ids: Ids, metrics: Metrics
+    ) -> None:
+        self.endpoint, self.callbacks = endpoint, callbacks
+        self.same_id_s = 0.0
+        self._store, self._clock, self._ids = store, clock, ids
+        self._taken = {one: metrics.inbound_messages.labels(endpoint, one) for one in (*Taken, "repeat", "not_kept")}
+        self._seen = metrics.inbound_seen
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def full(self) -> bool:
+        """See ``esb.spi.Intake``."""
+        return self._store.full
+
+    def count(self, what: str) -> None:
+        """See ``esb.spi.Intake``."""
+        self._seen.labels(self.endpoint, what).inc()
+
+    def take(self, inbound: Inbound, answer: Answer) -> asyncio.Future[bytes]:
+        """See ``esb.spi.Intake``."""
+        now = self._clock.now()
+        flaw, event, body, mapping = self._event(inbound, now)
+        arrival = Arrival(
+            id=self._ids.new(),
+            endpoint=self.endpoint,
+            sender=inbound.sender,
+            control=inbound.id,
+            kind=inbound.kind,
+            peer=inbound.peer,
+            received=now.isoformat(timespec="milliseconds"),
+            state=str(_STATES.get(flaw.code, Taken.PARKED) if flaw else Taken.EVENT),
+            event=event,
+            reason=f"{flaw.code}: {flaw.text}" if flaw else "",
+            mapping=mapping,
+            version=self.callbacks.version,
+            sequence=0,
+            digest=hashlib.blake2b(inbound.raw, digest_size=_DIGEST_BYTES).digest(),
+            raw=inbound.raw,
+            body=body,
+            answer=answer(flaw),
+        )
+        kept = self._store.receive(arrival, self._since(now), partial(_conflict, arrival, answer))
+        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        kept.add_done_callback(partial(self._kept, done, answer, arrival))
+        return done
+
+    def _event(self, inbound: Inbound, now: datetime) -> tuple[Flaw | None, str, bytes, str]:
+        """Why it becomes no event, or the event: its name, its body and by which mapping."""
+        if inbound.flaw is not None:
+            return inbound.flaw, "", b"", ""
+        event = mapped_by = ""
+        try:
+            callback = self.callbacks.find(inbound.kind)
+            event, mapped_by = callback.event.name, callback.mapped_by
+            moment = now.isoformat(timespec="seconds")
+            exchange = {"id": inbound.id, "key": inbound.id, "operation": event, "now": moment}
+            return None, event, callback.make(inbound.message, exchange), mapped_by
+        except FlawError as error:
+            return error.flaw, event, b"", mapped_by
+
+    def _since(self, now: datetime) -> str:
+        seconds = self.same_id_s
+        return (now - timedelta(seconds=seconds)).isoformat(timespec="milliseconds") if seconds else ""
+
+    def _kept(
+        self, done: asyncio.Future[bytes], answer: Answer, arrival: Arrival, kept: asyncio.Future[Settled]
+    ) -> None:
+        if done.cancelled():
+            return
+        error = kept.exception()
+        if error is None:
+            settled = kept.result()
+            self._taken["repeat" if settled.is_repeat else settled.state].inc()
+            if settled.state is not Taken.EVENT:
+                self._tell(settled.state, arrival)
+            done.set_result(settled.answer)
+            return
+        self._taken["not_kept"].inc()
+        text = "it could not be stored; send it again" if isinstance(error, StoreError) else "it failed; send it again"
+        _log.error("message_not_kept", endpoint=self.endpoint, reason=str(error), exchange=arrival.id)
+        done.set_result(answer(Flaw("not_kept", text)))
+
+    def _tell(self, state: Taken, arrival: Arrival) -> None:
+        reason = arrival.reason if state is not Taken.CONFLICT else "another message was sent with the same id"
+        _log.warning(f"message_{state}", endpoint=self.endpoint, exchange=arrival.id, reason=reason)
+
+
+def _conflict(arrival: Arrival, answer: Answer) -> Arrival:
+    """The row of a message whose id another has. The event that it would have been is not made."""
+    flaw = Flaw("conflict", "another message was sent with this id before")
+    reason = f"{flaw.code}: {flaw.text}"
+    return arrival._replace(state=str(Taken.CONFLICT), event="", body=b"", reason=reason, answer=answer(flaw))

@@ -1,0 +1,177 @@
+"""New messages into the inbox, repeats out of it. Everything here runs in the one thread that writes.
+
+Where the message of an id stands is kept in memory for the latest messages, and written down for many of them at once:
+an index that is kept with every message costs a page of the disk for each sender at every commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from esb.store.inbox import COLUMNS, Arrival, Offer, Settled, Taken, arrival_of, inbox, inbox_key, inbox_mark, stored
+from esb.store.tables import insert_text
+
+_LARGEST = 50
+_WRITTEN_DOWN_AFTER = 2048
+_TRIED_AGAIN = (Taken.PARKED, Taken.UNWANTED)
+_NO_KEY = (Taken.CONFLICT, Taken.SUPERSEDED)
+
+_Key = tuple[str, str, str]
+
+
+class _Earlier(NamedTuple):
+    """The message that has a key."""
+
+    position: int
+    arrival: Arrival
+    is_new: bool
+
+
+class Receiving:
+    """Settles offers in the order in which they come. One for each store, for it knows the latest keys.
+
+    What it knows may be of rows that were never committed: nothing is believed that the table does not confirm.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[_Key, int] | None = None
+        self._last = 0
+        self._written: set[_Key] = set()
+
+    def settle(self, connection: sa.Connection, offers: Sequence[Offer]) -> list[Settled]:
+        """Keep what is new. Raises what the database raises; nothing is kept then."""
+        latest = self._latest
+        if latest is None:
+            latest = self._read(connection)
+            self._last = connection.scalar(sa.select(sa.func.max(inbox.c.position))) or 0
+            self._latest = latest
+        if len(latest) > _WRITTEN_DOWN_AFTER:
+            self._write_down(connection, latest)
+        batch = _Batch(connection, self._last, dict(_held(connection, latest, offers)))
+        settled = [batch.settle(offer) for offer in offers]
+        batch.insert()
+        self._last = batch.last
+        latest.update(batch.keys)
+        return settled
+
+    def _read(self, connection: sa.Connection) -> dict[_Key, int]:
+        """The keys that were not written down before the last end."""
+        mark = connection.scalar(sa.select(inbox_mark.c.position)) or 0
+        columns = (inbox.c.endpoint, inbox.c.sender, inbox.c.control, inbox.c.position, inbox.c.state)
+        rows = connection.execute(sa.select(*columns).where(inbox.c.position > mark).order_by(inbox.c.position))
+        return {(row[0], row[1], row[2]): row[3] for row in rows if row[2] and row[4] not in _NO_KEY}
+
+    def _write_down(self, connection: sa.Connection, latest: dict[_Key, int]) -> None:
+        """In this transaction, which may yet fail: what was written down stays in memory until the next time."""
+        for key in self._written:
+            latest.pop(key, None)
+        self._written = set(latest)
+        for some in _parts(sorted((*key, position) for key, position in latest.items())):
+            connection.exec_driver_sql(_key_sql(len(some)), tuple(chain.from_iterable(some)))
+        connection.execute(inbox_mark.delete())
+        connection.execute(inbox_mark.insert().values(position=self._last))
+
+
+class _Batch:
+    """What one transaction keeps; ``keys`` are where its messages stand."""
+
+    def __init__(self, connection: sa.Connection, last: int, held: dict[_Key, _Earlier]) -> None:
+        self._connection, self._held = connection, held
+        self._rows: list[tuple[Any, ...]] = []
+        self.last = last
+        self.keys: dict[_Key, int] = {}
+
+    def settle(self, offer: Offer) -> Settled:
+        arrival = offer.arrival
+        key = (arrival.endpoint, arrival.sender, arrival.control)
+        earlier = self._held.get(key) if arrival.control else None
+        if earlier is None or earlier.arrival.received < offer.since:
+            return self._keep(key, offer)
+        if earlier.arrival.digest != arrival.digest:
+            return self._conflict(offer.conflict())
+        if earlier.arrival.state not in _TRIED_AGAIN or earlier.is_new:
+            return _settled(earlier.arrival, is_repeat=True)
+        return self._again(key, earlier, offer)
+
+    def insert(self) -> None:
+        dialect = self._connection.dialect
+        for some in _parts(self._rows):
+            self._connection.exec_driver_sql(_insert_sql(dialect, len(some)), tuple(chain.from_iterable(some)))
+
+    def _keep(self, key: _Key, offer: Offer) -> Settled:
+        self._add(offer.row)
+        if offer.arrival.control:
+            self._held[key] = _Earlier(self.last, offer.arrival, is_new=True)
+            self.keys[key] = self.last
+        return _settled(offer.arrival, is_repeat=False)
+
+    def _conflict(self, arrival: Arrival) -> Settled:
+        self._add(stored(arrival))
+        return _settled(arrival, is_repeat=False)
+
+    def _add(self, row: tuple[Any, ...]) -> None:
+        self.last += 1
+        self._rows.append((self.last, *row))
+
+    def _again(self, key: _Key, earlier: _Earlier, offer: Offer) -> Settled:
+        """Now an event: a new row, for readers of events have passed the old one. Else only its reason is new."""
+        arrival, where = offer.arrival, inbox.c.position == earlier.position
+        if arrival.state == Taken.EVENT:
+            self._connection.execute(inbox.update().where(where).values(state=str(Taken.SUPERSEDED)))
+            return self._keep(key, offer)
+        values = dict(zip(COLUMNS, offer.row, strict=True)) | {"id": earlier.arrival.id}
+        self._connection.execute(inbox.update().where(where).values(**values))
+        return _settled(arrival, is_repeat=True)
+
+
+def _settled(arrival: Arrival, *, is_repeat: bool) -> Settled:
+    return Settled(Taken(arrival.state), arrival.answer, is_repeat)
+
+
+def _held(
+    connection: sa.Connection, latest: dict[_Key, int], offers: Sequence[Offer]
+) -> Iterator[tuple[_Key, _Earlier]]:
+    """The message of each key that a message has."""
+    keys = {(one.arrival.endpoint, one.arrival.sender, one.arrival.control) for one in offers if one.arrival.control}
+    known = {key: latest[key] for key in keys if key in latest}
+    for some in _parts([key for key in keys if key not in latest]):
+        found = connection.exec_driver_sql(_where_sql(len(some)), tuple(chain.from_iterable(some)))
+        known |= {(row[0], row[1], row[2]): row[3] for row in found}
+    for key, position in known.items():
+        row = connection.execute(_ROW, {"its_position": position}).first()
+        arrival = arrival_of(row[1:]) if row is not None else None
+        if arrival is not None and (arrival.endpoint, arrival.sender, arrival.control) == key:
+            yield key, _Earlier(position, arrival, is_new=False)
+
+
+_ROW = sa.select(inbox).where(inbox.c.position == sa.bindparam("its_position"))
+
+
+def _parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (items[at : at + _LARGEST] for at in range(0, len(items), _LARGEST))
+
+
+@lru_cache(_LARGEST)
+def _where_sql(count: int) -> str:
+    values = ", ".join(["(?, ?, ?)"] * count)
+    return (
+        f"WITH wanted(endpoint, sender, control) AS (VALUES {values}) "
+        "SELECT wanted.endpoint, wanted.sender, wanted.control, position FROM wanted CROSS JOIN inbox_key USING "
+        "(endpoint, sender, control)"
+    )
+
+
+@lru_cache(_LARGEST)
+def _key_sql(count: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?)"] * count)
+    return f"INSERT OR REPLACE INTO {inbox_key.name} (endpoint, sender, control, position) VALUES {values}"
+
+
+@lru_cache(_LARGEST)
+def _insert_sql(dialect: sa.Dialect, count: int) -> str:
+    return insert_text(inbox, ("position", *COLUMNS), dialect, count)
