@@ -18,7 +18,7 @@ from esb.mapping.codegen import Program
 from esb.mapping.codes import Codes
 from esb.mapping.evaluate import Evaluator, Failure
 from esb.mapping.examples import Example, ExampleReader
-from esb.mapping.parts import Parts
+from esb.mapping.parts import Parts, crowd
 from esb.mapping.reader import Reader
 from esb.mapping.shape import Constant, Sheet
 from esb.model import Tree
@@ -79,6 +79,8 @@ class Compiled(ABC, Generic[E]):
         """Check and compile a document whose text is ``text``; raises ``ConfigError`` with every finding at once."""
         reader = Reader(document, codes, parts, text)
         read = cls._read(reader)
+        if wrong := crowd(reader.uses):
+            reader.find((), wrong)
         if reader.findings:
             raise Unreadable(reader.findings, read.sheet)
         try:

@@ -24,8 +24,11 @@ from esb.mapping.shape import Choice, Expression, Items, Loop, Part, Shape, Stru
 Parts: TypeAlias = Mapping[str, Part]
 
 MAX_DEPTH = 16
+MAX_USES = 10_000
+"""How many uses of parts one file may come to, those inside of parts included."""
 
-_USED = re.compile(r"\$use['\"]?:\s*['\"]?(\w+)\.")
+_USED = re.compile(r"\$use['\"]?\s*:\s*['\"]?([\w-]+)\.")
+_NAMED = re.compile(r"[\w-]+")
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -68,8 +71,11 @@ def read_parts(libraries: Iterable[tuple[str, str, Path | str]], codes: Codes) -
     for library in read:
         library.fill(parts)
         findings += library.reader.findings
+    documents = {library.reader.document.file: library.reader.document for library in read}
     if not findings:
-        findings += _circles(parts, {library.reader.document.file: library.reader.document for library in read})
+        findings += _circles(parts, documents)
+    if not findings:
+        findings += _crowds(parts, documents)
     if findings:
         raise ConfigError(findings)
     return parts
@@ -87,9 +93,11 @@ class _Library:
         if not isinstance(value, dict):
             reader.find((), "a file of parts needs 'name: {takes: [...], gives: ...}'")
             return
-        reader.prune = value.get("prune", False) is True
+        reader.prune = reader.pruning(value)
         self.names = [name for name in value if name != "prune"]
         for name in self.names:
+            if not _NAMED.fullmatch(name):
+                reader.find((name,), f"'{name}' cannot be the name of a part", "letters, digits, - and _", at_key=True)
             parts[f"{self.name}.{name}"] = Part(
                 f"{self.name}.{name}", reader.document.file, tuple(self._takes(name, value[name]))
             )
@@ -147,6 +155,34 @@ def _circles(parts: Parts, documents: Mapping[str, yaml.Document]) -> Iterator[F
     for part in parts.values():
         if part.name not in depths:
             yield from visit(part, (part.name,))
+
+
+def _crowds(parts: Parts, documents: Mapping[str, yaml.Document]) -> Iterator[Finding]:
+    """Count what each part comes to: a few levels that use the next one twice and more would fill any memory."""
+    counted: set[str] = set()
+
+    def count(part: Part) -> Iterator[Finding]:
+        counted.add(part.name)
+        for use in uses(part.body):
+            if use.part.name not in counted:
+                yield from count(use.part)
+            part.uses += use.part.uses
+        if part.uses > MAX_USES:
+            path = (part.name.partition(".")[2],)
+            yield documents[part.file].finding(path, f"part '{part.name}' {TOO_MANY}", at_key=True)
+            part.uses = 1  # what uses it is not to blame too
+
+    for part in parts.values():
+        if part.name not in counted:
+            yield from count(part)
+
+
+TOO_MANY = f"comes to more than {MAX_USES} uses of parts"
+
+
+def crowd(used: Iterable[Use]) -> str:
+    """What is wrong with a file that uses these parts, or nothing."""
+    return TOO_MANY if sum(use.part.uses for use in used) > MAX_USES else ""
 
 
 def uses(shape: Shape) -> Iterator[Use]:

@@ -37,7 +37,8 @@ _STRUCTURE_KEYS = ("$each", "$with", "$when", "$value", "$case", "$use")
 class Reader:
     """Reads the nodes of one document; ``findings`` says what is wrong with it, ``sheet`` keeps the paths it names.
 
-    ``parts`` are those that ``$use`` may name; ``prune`` is what the document says of structures that come out empty.
+    ``parts`` are those that ``$use`` may name, ``uses`` what it does use; ``prune`` is what the document says of
+    structures that come out empty.
     """
 
     def __init__(self, document: Document, codes: Codes, parts: Mapping[str, Part], text: str) -> None:
@@ -46,6 +47,7 @@ class Reader:
         self.findings: list[Finding] = []
         self.sheet = Sheet(file=document.file)
         self.prune = False
+        self.uses: list[Use] = []
         self._variables = 0
 
     def root(self, known: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
@@ -58,10 +60,15 @@ class Reader:
             if key not in value:
                 self.find((), f"'{key}' is missing")
         self.only(value, (), (*known, "prune"))
-        self.prune = value.get("prune", False)
-        if not isinstance(self.prune, bool):
-            self.find(("prune",), "'prune' is true or false")
+        self.prune = self.pruning(value)
         return value
+
+    def pruning(self, value: dict[str, Any]) -> bool:
+        """What ``prune`` says of a document."""
+        prune = value.get("prune", False)
+        if not isinstance(prune, bool):
+            self.find(("prune",), "'prune' is true or false")
+        return prune is True
 
     def action(self, value: Any) -> None:
         """The action: a text or an expression."""
@@ -142,7 +149,7 @@ class Reader:
         return Structure(shapes, when, self.prune and bool(fields), self.document.file, path)
 
     def _use(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Use:
-        name, given = value["$use"], [key for key in value if not key.startswith("$")]
+        name, given = value["$use"], [key for key in value if key[:1] != "$" or key[:2] == "$$"]
         if "$value" in value:
             self.find((*path, "$value"), "'$use' and '$value' cannot stand together", at_key=True)
         part = self.parts.get(name) if isinstance(name, str) else None
@@ -158,7 +165,8 @@ class Reader:
             if key not in given:
                 self.find((*path, "$use"), f"part '{name}' needs '{key}'")
         arguments = (self.shape(value.get(key), (*path, key), f"{target}({key})", scope) for key in part.takes)
-        return Use(part, tuple(arguments), target, self.document.file, path)
+        self.uses.append(Use(part, tuple(arguments), target, self.document.file, path))
+        return self.uses[-1]
 
     def _choice(self, value: dict[str, Any], path: PathTuple, target: str, scope: Scope) -> Shape:
         options = value["$case"]

@@ -100,6 +100,7 @@ class Part:
     """A named shape, ``library.name``. ``takes`` are its arguments, ``variables`` their roots in ``body``.
 
     The body is read after all parts are known by name, because parts use parts; ``function`` is made at its first use.
+    One use of it comes to ``uses`` of parts, its own and those inside.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Part:
     takes: tuple[str, ...]
     variables: tuple[str, ...] = ()
     body: Shape = field(default_factory=lambda: NOTHING)
+    uses: int = 1
     function: Callable[..., Any] | None = None
 
 

@@ -12,7 +12,7 @@ from esb.codecs import json, yaml
 from esb.errors import ConfigError
 from esb.mapping import MappingError, Parts, compile_mapping, load_parts, load_used_parts
 from esb.mapping.examples import EXCHANGE
-from esb.mapping.parts import MAX_DEPTH, read_parts
+from esb.mapping.parts import MAX_DEPTH, MAX_USES, read_parts
 from tests.esb.mapping.support import CODES, data
 
 
@@ -49,6 +49,23 @@ def test_a_chain_of_parts_has_an_end(backwards: bool) -> None:
         read({"h": text})
 
 
+def doubling(levels: int) -> Parts:
+    """Parts of which each uses the next twice."""
+    lines = [f"p{at}: {{gives: [{{$use: h.p{at + 1}}}, {{$use: h.p{at + 1}}}]}}" for at in range(levels)]
+    return read({"h": "\n".join([*lines, f"p{levels}: {{gives: 1}}"])})
+
+
+def test_parts_do_not_multiply_without_end() -> None:
+    with pytest.raises(ConfigError) as raised:
+        doubling(MAX_DEPTH - 2)
+    assert [str(finding) for finding in raised.value.findings] == [
+        f"h.yaml:2:1: part 'h.p1' comes to more than {MAX_USES} uses of parts"
+    ]
+    parts, text = doubling(12), "action: A\nrequest: [{$use: h.p0}, {$use: h.p0}]\nresponse: {done: {}}"
+    with pytest.raises(ConfigError, match=f"comes to more than {MAX_USES} uses of parts"):
+        compile_mapping(yaml.load(text, "m.yaml"), text, CODES, parts)
+
+
 def test_a_loop_in_a_part_spends_what_the_whole_mapping_may(tmp_path: Path) -> None:
     parts = read({"h": "rows: {takes: [n, all], gives: {$each: $all as a, $value: $a}}"})
     text = "action: A\nrequest: {x: {$each: $all as n, $use: h.rows, n: $n, all: $all}}\nresponse: {done: {}}"
@@ -65,7 +82,8 @@ def test_a_bus_reads_the_libraries_that_its_mappings_need(tmp_path: Path) -> Non
     (folder / "b.yaml").write_text("y: {gives: 1}")
     (folder / "broken.yaml").write_text("z: [")
     user = tmp_path / "m.yaml"
-    user.write_text('{"$use": "a.x"}')
-    assert set(load_used_parts(folder, CODES, [user, tmp_path / "none.yaml"])) == {"a.x", "b.y"}
+    user.write_text('{"$use": "a.x", "$use" : h-7.z}')
+    (folder / "h-7.yaml").write_text("z: {gives: 1}")
+    assert set(load_used_parts(folder, CODES, [user, tmp_path / "none.yaml"])) == {"a.x", "b.y", "h-7.z"}
     with pytest.raises(ConfigError, match=r"broken.yaml"):
         load_parts(folder, CODES)
