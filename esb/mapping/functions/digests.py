@@ -54,7 +54,9 @@ def hmac_sha256(value: Blob, key: str) -> str:
 @function(("'张' | base64", "5byg"))
 def base64(value: Blob) -> str:
     """Base64 of bytes or of text, with padding and without line breaks."""
-    return b64.b64encode(_bytes(value)).decode()
+    data = _bytes(value)
+    bounded(len(data) * 4 // 3)
+    return b64.b64encode(data).decode()
 
 
 @function(("'5byg' | unbase64", "张"), ("'5byg!' | unbase64", FunctionError))
@@ -69,7 +71,9 @@ def unbase64(value: AnyText) -> str:
 @function(("'张' | hex", "e5bca0"))
 def hex_(value: Blob) -> str:
     """Bytes or text in small hexadecimal letters."""
-    return _bytes(value).hex()
+    data = _bytes(value)
+    bounded(len(data) * 2)
+    return data.hex()
 
 
 @function(("'E5BCA0' | unhex", "张"), ("'E5BCA' | unhex", FunctionError))
@@ -84,7 +88,9 @@ def unhex(value: AnyText) -> str:
 @function(("'心内 a/b' | url_encode", "%E5%BF%83%E5%86%85%20a%2Fb"))
 def url_encode(value: AnyText) -> str:
     """Text as one part of a URL, everything but letters, digits and -._~ percent-encoded."""
-    return quote(_bytes(need_text(value)), safe="")
+    data = _bytes(need_text(value))
+    bounded(len(data) * 3)
+    return quote(data, safe="")
 
 
 @function(("'%E5%BF%83+a' | url_decode", "心+a"), ("'%FF' | url_decode", FunctionError))
@@ -104,14 +110,21 @@ def url_decode(value: AnyText) -> str:
 def json_(value: Tree) -> str:
     """A value as compact JSON text, for fields that hold a document; numbers keep their digits."""
     try:
-        return codec.encode(value).decode()
+        text = codec.encode(value).decode()
     except (EncodeError, RecursionError, ValueError):
         raise FunctionError("has no form in JSON") from None
+    bounded(len(text))
+    return text
 
 
-@function(("'{\"a\":[1]}' | read_json | pluck('a')", [[1]]), ("'{' | read_json", FunctionError))
+@function(
+    ("'{\"a\":[1]}' | read_json | pluck('a')", [[1]]),
+    ("'null' | read_json ?? 'none'", "none"),
+    ("'{' | read_json", FunctionError),
+    may_miss=True,
+)
 def read_json(value: AnyText) -> Tree:
-    """The value in a JSON text."""
+    """The value in a JSON text; nothing for null."""
     try:
         return codec.decode(_bytes(need_text(value)))
     except (DecodeError, RecursionError):

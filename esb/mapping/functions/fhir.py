@@ -9,6 +9,7 @@ from esb.mapping.functions.digests import content
 from esb.mapping.functions.lists import where
 from esb.mapping.functions.registry import function, need_dict, need_list, need_text
 from esb.mapping.functions.sorts import AnyText, Link, Pointer, Struct
+from esb.mapping.functions.text import joined
 from esb.mapping.values import FunctionError
 from esb.model import Tree
 
@@ -73,7 +74,7 @@ def reference(value: AnyText, type_: str) -> Link:
     """A reference to the resource of a type that has an id."""
     if not need_text(value) or not need_text(type_):
         raise FunctionError("a reference needs a type and an id")
-    return {"reference": f"{type_}/{value}"}
+    return {"reference": joined(f"{type_}/", value)}
 
 
 @function(

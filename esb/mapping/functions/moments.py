@@ -186,7 +186,16 @@ def _pattern(format_: str, needs: str) -> re.Pattern[str]:
     if ("I" in names) != ("p" in names) or {"I", "H"} <= set(names):
         raise FunctionError("a time format has %H, or %I with %p")
     pieces = _DIRECTIVE.split(format_)
+    if any(run.count("-") > 1 for run in _runs(pieces)):
+        raise FunctionError("a time format cannot tell where one number ends and the next begins")
     return re.compile("".join(_READ[part] if at % 2 else re.escape(part) for at, part in enumerate(pieces)))
+
+
+def _runs(pieces: list[str]) -> list[str]:
+    """The letters of numbers that stand together, with nothing but digits between them."""
+    numbers = [piece if at % 2 and piece[-1] not in "pAaz%" else "" for at, piece in enumerate(pieces)]
+    between = [not number and piece.strip("0123456789") for number, piece in zip(numbers, pieces, strict=True)]
+    return "".join([" " if apart else number for number, apart in zip(numbers, between, strict=True)]).split(" ")
 
 
 def moment_of(parts: dict[str, str | None]) -> datetime:

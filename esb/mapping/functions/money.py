@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from esb.mapping.functions.numbers import decimal
+from esb.mapping.functions.numbers import WIDE, decimal
 from esb.mapping.functions.registry import function, need_int
 from esb.mapping.functions.sorts import Numeric, Whole
 from esb.mapping.values import FunctionError
@@ -30,7 +30,7 @@ def fen(value: Numeric) -> int:
         digits = value[:-3] + value[-2:]
         if len(digits) > 2 and digits.isdecimal() and digits.isascii():
             return int(digits)
-    amount = decimal(value).scaleb(2)
+    amount = decimal(value).scaleb(2, WIDE)
     if amount != amount.to_integral_value():
         raise FunctionError("is an amount with more than two places")
     return _bounded(int(amount))

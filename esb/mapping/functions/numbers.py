@@ -11,7 +11,7 @@ from esb.mapping.values import FunctionError
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _MOST = 10**18
-_WIDE = Context(prec=60)
+WIDE = Context(prec=60)
 
 
 @function(("'012' | int", 12), ("12.0 | int", 12), ("'12.5' | int", FunctionError), ("'' | int", FunctionError))
@@ -54,7 +54,7 @@ def limited(number: int) -> int:
 def fixed(value: Numeric, places: int) -> str:
     """A number as text with exactly that many places, at most 18; a number with more is refused, never rounded."""
     number, most = decimal(value), need_int(places)
-    if not 0 <= most <= 18 or number != number.quantize(Decimal(1).scaleb(-most), context=_WIDE):
+    if not 0 <= most <= 18 or number != number.quantize(Decimal(1).scaleb(-most), context=WIDE):
         raise FunctionError("has more places than are written" if 0 <= most <= 18 else "fixed needs 0 to 18 places")
     return f"{number:.{most}f}"
 

@@ -16,6 +16,7 @@ _STAMP = re.compile(
     r"(?P<Y>[0-9]{4})((?P<m>[0-9]{2})((?P<d>[0-9]{2})((?P<H>[0-9]{2})((?P<M>[0-9]{2})((?P<S>[0-9]{2})"
     r"(\.(?P<f>[0-9]{1,4}))?)?)?)?)?)?(?P<z>[+-][0-9]{4})?"
 )
+_DATE = re.compile(r"[0-9]{8}[+-][0-9]{4}")
 _LENGTHS = {"year": 4, "month": 6, "day": 8, "hour": 10, "minute": 12, "second": 14, "milli": 18}
 _CLOCK = re.compile(r"(?P<H>[0-9]{2})((?P<M>[0-9]{2})((?P<S>[0-9]{2})(\.[0-9]{1,4})?)?)?")
 
@@ -54,9 +55,15 @@ def _parts(value: Tree) -> dict[str, str | None]:
     return match.groupdict()
 
 
-@function(("'19000101' | read_ts_date", "1900-01-01"), ("'19000101083000' | read_ts_date", "1900-01-01"))
+@function(
+    ("'19000101' | read_ts_date", "1900-01-01"),
+    ("'19000101+1200' | read_ts_date", "1900-01-01"),
+    ("'202601152000+0000' | read_ts_date", "2026-01-16"),
+)
 def read_ts_date(value: Stamp) -> Date:
     """The Shanghai date of an HL7 v2 time stamp."""
+    if _DATE.fullmatch(need_text(value)):
+        value = value[:8]  # a day is one everywhere: its midnight at another offset is not a moment that is meant
     return read_ts(value)[:10]
 
 

@@ -199,13 +199,19 @@ def contains(value: AnyText, part: str) -> bool:
 @function(("'1' | prefix('Patient/')", "Patient/1"))
 def prefix(value: AnyText, start: str) -> str:
     """Text with another put before it."""
-    return need_text(start) + need_text(value)
+    return joined(need_text(start), need_text(value))
 
 
 @function(("'10' | suffix('%')", "10%"))
 def suffix(value: AnyText, end: str) -> str:
     """Text with another put after it."""
-    return need_text(value) + need_text(end)
+    return joined(need_text(value), need_text(end))
+
+
+def joined(start: str, end: str) -> str:
+    """Two texts as one, unless that is too long."""
+    bounded(len(start) + len(end))
+    return start + end
 
 
 @function(("'http://h/fhir/Patient/1' | after('/')", "1"), ("'1' | after('/')", "1"))

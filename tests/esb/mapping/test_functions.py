@@ -312,6 +312,13 @@ def reason(call: Callable[[Any], Any], value: Any) -> str:
         ("text", 10**19, []),
         ("text", Decimal("1e5000"), []),
         ("times", 10**17, [100]),
+        ("hex", "a" * 5_000_001, []),
+        ("base64", "a" * 7_500_003, []),
+        ("url_encode", "a" * 3_333_334, []),
+        ("json", "\\" * 5_000_000, []),
+        ("prefix", "a" * 5_000_001, ["a" * 5_000_000]),
+        ("suffix", "a" * 5_000_001, ["a" * 5_000_000]),
+        ("reference", "a" * 5_000_001, ["a" * 5_000_000]),
         ("digest_id", ["x" * 1_000_000] * 11, []),
         ("digest_id", deep(lambda inner: [inner, inner], 60), []),
     ],
@@ -321,6 +328,30 @@ def test_a_function_refuses_to_make_what_is_too_much(name: str, value: Any, argu
     with pytest.raises(FunctionError):
         FUNCTIONS[name].make(value, *arguments)
     assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize("format_", ["%Y%-m%-d", "%Y%-m0%-d", "%-d%m%-H%Y", "%Y%m%d%p%-I%-M"])
+def test_a_time_that_can_be_read_in_two_ways_is_not_read(format_: str) -> None:
+    with pytest.raises(FunctionError, match="cannot tell"):
+        FUNCTIONS["read_time"].make(format_)
+
+
+@pytest.mark.parametrize("format_", ["%Y%-m%d", "%Y-%-m-%-d", "%Y年%-m月%-d日", "%Y%-m%p%-I%d", "%Y%-m%%%-d"])
+def test_a_time_that_can_be_read_in_one_way_is_read(format_: str) -> None:
+    written = FUNCTIONS["time"].make(format_)("2026-01-05T00:00:00+08:00")
+    assert FUNCTIONS["read_time"].make(format_)(written) == "2026-01-05T00:00:00+08:00"
+
+
+def test_no_digit_of_an_amount_is_lost_on_the_way_to_fen() -> None:
+    assert FUNCTIONS["fen"].make("123456789012.340000000000000000") == 12345678901234
+    with pytest.raises(FunctionError, match="two places"):
+        FUNCTIONS["fen"].make("123456789012.340000000000000001")
+
+
+@pytest.mark.parametrize("day", ["2026-W03-5", "2026-02-30", "20260115  "])
+def test_a_day_is_a_canonical_date(day: str) -> None:
+    with pytest.raises(FunctionError):
+        FUNCTIONS["plus_days"].make(day, 1)
 
 
 def test_a_repetition_is_written_out_as_it_stands_in_its_field() -> None:
