@@ -14,10 +14,11 @@ from typing import Any
 from esb.codecs import json
 from esb.config.settings import Settings
 from esb.contract import Operation, load_contract
-from esb.editing.persons import altered, form
+from esb.editing.persons import altered
 from esb.editing.recorded import Recording, read_recordings
 from esb.editing.sides import Side, load_side
 from esb.endpoint import installed
+from esb.explain.masking import form
 from esb.mapping import Mapping as FieldMapping
 from esb.mapping import MappingError, Verdict
 from esb.model import Tree

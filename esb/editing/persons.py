@@ -1,4 +1,4 @@
-"""Patients' data: another one's of the same form in its place, or its form alone."""
+"""Patients' data: another one's of the same form in its place."""
 
 from __future__ import annotations
 
@@ -35,14 +35,6 @@ def _turned(character: str) -> str:
     if character.isascii() and character.isalpha():
         return "b" if character == "a" else "B" if character == "A" else "a" if character.islower() else "A"
     return ("试" if character == "测" else "测") if character.isalpha() else character
-
-
-def form(text: str) -> str:
-    """Digits as 9 and letters as x; nothing of a text without digits, whose length alone may tell it."""
-    if not any(one.isdigit() for one in text):
-        return "***" if text else ""
-    shape = ("9" if one.isdigit() else "x" if one.isalpha() else one for one in text[:40])
-    return "".join(shape) + ("..." if len(text) > 40 else "")
 
 
 def strangers(tree: Tree, phi: Phi) -> dict[str, str]:

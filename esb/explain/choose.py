@@ -88,8 +88,15 @@ class Chooser:
     def _recorded(self) -> dict[str, Tree] | None:
         """An exchange written down as JSON: its operation, its request, what came back."""
         tree = self.tree if self.format in ("json", "fhir") else None
-        known = isinstance(tree, dict) and tree.get("operation") in self.plan.mappings and set(tree) <= set(_RECORDED)
-        return tree if known and isinstance(tree, dict) and "request" in tree else None
+        if not isinstance(tree, dict) or "request" not in tree or not set(tree) <= set(_RECORDED):
+            return None
+        operation = tree.get("operation")
+        if not isinstance(operation, str) or operation not in self.plan.mappings:
+            return None
+        for name in ("exchange", "site"):
+            if not isinstance(tree.get(name) or {}, dict):
+                raise CannotExplainError(f"{self.name}: '{name}' is no structure")
+        return tree
 
     def named(self, by: str) -> FieldMapping | Translation:
         """The mapping of an operation, or the mapping or translation in a file."""

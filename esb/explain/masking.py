@@ -26,8 +26,10 @@ MOST_ITEMS: Final = 20
 """How many items of a list of plain values are shown."""
 
 _Phi: TypeAlias = dict[str, str]
+_NUMBER: Final = re.compile(r"\+?[A-Za-z]{0,3}[\d-]{5,}[A-Za-z]?", re.ASCII)
 _CODE: Final = re.compile(r"[\w.:+/^&|#*<>=@-]{1,40}", re.ASCII)
 _HIDDEN: Final = "***"
+_SEVERAL: Final = "several kinds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,8 @@ class Masker:
             for beside in _compared(line.expression.node):
                 sort = next((reads[path] for path in beside if reads.get(path)), "")
                 reads |= {path: sort for path in beside if sort and not reads.get(path)}
-        mine = self.targets.get(normal(line.target), "") or next(filter(None, reads.values()), "")
-        return LineMask(self, line, reads, mine)
+        kinds = {sort for sort in reads.values() if sort} or {self.targets.get(normal(line.target), "")}
+        return LineMask(self, line, reads, kinds.pop() if len(kinds) == 1 else _SEVERAL)
 
     def shown(self, value: Tree, sort: str, *, described: bool) -> Shown:
         """A value of a kind of patient data, "" for none; ``described``: the contract says that it is none."""
@@ -139,15 +141,20 @@ def _nobodys(source: str) -> bool:
 def form(text: str) -> str:
     """Digits as 9 and letters as x where there are digits; nothing of a word, whose length alone may tell it."""
     if not any(character.isdigit() for character in text):
-        return _HIDDEN
+        return _HIDDEN if text else ""
     shape = ("9" if each.isdigit() else "x" if each.isalpha() else each for each in text[:40])
     return "".join(shape) + ("..." if len(text) > 40 else "")
 
 
+def _number(change: Callable[[str], str]) -> Callable[[str], str]:
+    """``change`` leaves both ends of a number; of what is none, such as a name in its place, they tell too much."""
+    return lambda text: change(text) if _NUMBER.fullmatch(text) else form(text)
+
+
 _MASKS: Final[Mapping[str, Callable[[str], str]]] = {
     "name": mask_name,
-    "phone": mask_phone,
-    "document": mask_id,
+    "phone": _number(mask_phone),
+    "document": _number(mask_id),
     "sex": lambda _: _HIDDEN,
     "health": lambda _: _HIDDEN,
     "address": lambda _: _HIDDEN,

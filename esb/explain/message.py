@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from esb.codecs.yaml import nearest
 from esb.config.settings import Settings
 from esb.explain.choose import Chooser, Chosen
+from esb.explain.fields import UnknownFieldError
 from esb.explain.lineage import origins
 from esb.explain.masking import LineMask, Masker, Shown
-from esb.explain.origin import Documents, normal, plain
+from esb.explain.origin import Documents, field_name, normal, plain
 from esb.lint import Plan
 from esb.mapping import Mapping as FieldMapping
 from esb.mapping import MappingError, Translation
@@ -132,10 +134,17 @@ def explain_file(
     field: str | None = None,
     bare: bool = False,
 ) -> Explained:
-    """Follow the message in a file; raises ``CannotExplainError``. ``bare`` shows patient data."""
+    """Follow the message in a file; raises ``CannotExplainError`` and ``UnknownFieldError``.
+
+    ``bare`` shows patient data.
+    """
     chosen = Chooser(settings, plan, file.read_bytes(), str(file)).choose(by, side, request, site)
     name = chosen.operation.name if chosen.operation else ""
-    sides = tuple(_only(one, field) for one in follow(chosen, bare=bare))
+    whole = tuple(follow(chosen, bare=bare))
+    sides = tuple(_only(one, field) for one in whole)
+    if field is not None and not any(side.facts or side.error for side in sides):
+        names = dict.fromkeys(field_name(normal(fact.target)) for side in whole for fact in side.facts)
+        raise UnknownFieldError(field, nearest(field, names) or f"fields are {', '.join(names)}")
     return Explained(str(file), chosen.mapping.file, name, tuple(chosen.assumed), not bare, sides)
 
 

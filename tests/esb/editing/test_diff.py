@@ -15,7 +15,7 @@ from esb.cli import main
 from esb.codecs import json as exact
 from esb.codecs import yaml
 from esb.editing.compare import flat
-from esb.editing.persons import altered, form
+from esb.editing.persons import altered
 from esb.observe import Metrics
 from esb.store import Row, Store
 from tests.esb.configured import ROOT, Configured
@@ -109,7 +109,6 @@ def test_what_is_sent_of_a_patient_is_found_by_trying_another_patient() -> None:
         {"name": "张三", "id": "A1", "born": "2001-02-03", "fee": 5}, {("name",): "name", ("born",): "date"}
     )
     assert other == {"name": "测测", "id": "A1", "born": "2002-03-04", "fee": 5}
-    assert (form("K12"), form("张三"), form("")) == ("x99", "***", "")
 
 
 def test_trees_and_segments_are_told_apart_by_field() -> None:

@@ -98,3 +98,14 @@ def test_a_list_shows_its_first_items_and_says_that_there_are_more() -> None:
     assert "items[3].fee" not in shown
     assert "items[3] and the items after it" in shown
     assert "items[4].fee = 2500" in explain(file, "--field", "items[].fee").output
+
+
+def test_a_field_that_the_message_does_not_make_ends_with_2_and_the_nearest_name() -> None:
+    unknown = explain(written("lock.json", LOCK), "--field", "PatientIDs")
+    assert (unknown.exit_code, "did you mean 'PatientID'?" in unknown.output) == (2, True)
+
+
+@pytest.mark.parametrize("wrong", [{"exchange": [1]}, {"site": "x"}, {"operation": ["registration.lock"]}])
+def test_an_exchange_of_the_wrong_form_is_refused_in_a_sentence(wrong: dict[str, object]) -> None:
+    refused = explain(written("x.json", {"operation": "registration.lock", "request": LOCK, **wrong}))
+    assert (refused.exit_code, refused.exception.__class__) == (2, SystemExit)

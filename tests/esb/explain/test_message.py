@@ -116,6 +116,19 @@ def test_hl7_is_an_answer_and_what_flows_into_patient_data_is_masked_by_its_kind
     assert (left.state, left.reason) == ("left out", "$cx.5? != 'PI' is false")
 
 
+def test_a_name_that_is_sent_beside_a_number_is_masked_as_a_name(explain: Explaining) -> None:
+    asked = {"documentType": "id_card", "documentNumber": "110101190001011236", "name": "Testing Patienthood"}
+    (side,) = explain(asked, by="patient.find", side="request").sides
+    number, name = (fact(side, f"request[0].QPD-3[{at}].2").value.value for at in (1, 2))
+    assert (number, name) == ("110101********1236", "T*****************d")
+
+
+def test_a_name_in_the_place_of_a_number_keeps_neither_end(explain: Explaining) -> None:
+    asked = {"documentType": "id_card", "documentNumber": "Testing Patienthood 12", "name": "测试"}
+    shown = json.dumps(explain(asked, by="patient.find", side="request").tree(), ensure_ascii=False)
+    assert not any(part in shown for part in ("Testing", "hood"))
+
+
 def test_a_mapping_that_fails_says_where_and_keeps_what_came_before(explain: Explaining) -> None:
     request = {name: value for name, value in LOCK.items() if name != "slot"}
     (side,) = explain(request, by="registration.lock", side="request").sides
