@@ -68,16 +68,16 @@ def message_type(structure: str, version: str, *, header: bool = True) -> Type:
     known. Groups are left out: a segment in one that repeats is ``many``. Without ``header`` no field of MSH is
     required, nor MSH itself.
     """
-    if not _installed():
+    if not installed():
         return ANY
-    version = _known(version)
+    version = known_version(version)
     return Type("structure", make=partial(_Segments, structure, version, header), title=structure)
 
 
 @lru_cache(16)
 def segments(version: str) -> frozenset[str]:
     """The names of a version's segments."""
-    known = _library(_known(version)).SEGMENTS if _installed() else {}
+    known = library(known_version(version)).SEGMENTS if installed() else {}
     return frozenset(
         name for name, reference in known.items() if _SEGMENT.fullmatch(name) and reference[0] == "sequence"
     )
@@ -91,11 +91,11 @@ def has_segment(name: str, version: str) -> bool:
 @lru_cache(16)
 def message_codes(version: str) -> frozenset[str]:
     """The message types (MSH-9.1) of a version: those of its structures and of HL7 table 0076."""
-    if not _installed():
+    if not installed():
         return frozenset()
-    library = _library(_known(version))
-    table = getattr(library, "TABLES", {}).get("HL70076", ("", ()))[1]
-    return frozenset(name[:3] for name in (*library.MESSAGES, *table) if _SEGMENT.fullmatch(name[:3]))
+    known = library(known_version(version))
+    table = getattr(known, "TABLES", {}).get("HL70076", ("", ()))[1]
+    return frozenset(name[:3] for name in (*known.MESSAGES, *table) if _SEGMENT.fullmatch(name[:3]))
 
 
 def has_message(code: str, version: str) -> bool:
@@ -200,17 +200,19 @@ def _title(name: str | None) -> str:
 
 
 @lru_cache(1)
-def _installed() -> bool:
+def installed() -> bool:
+    """Whether hl7apy is."""
     return find_spec("hl7apy") is not None
 
 
-def _library(version: str) -> Any:
+def library(version: str) -> Any:
+    """hl7apy's tables of one of ``VERSIONS``: SEGMENTS, MESSAGES, DATATYPES_STRUCTS and, from 2.3.1, TABLES."""
     from hl7apy import load_library
 
     return load_library(version)
 
 
-def _known(version: str) -> str:
+def known_version(version: str) -> str:
     """The newest of ``VERSIONS`` that is not newer; of what is no version the newest."""
     try:
         wanted = _numbers(version.partition("^")[0])
@@ -224,7 +226,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _order(version: str) -> Iterable[str]:
-    first = _known(version)
+    first = known_version(version)
     return (first, *(one for one in VERSIONS if one != first))
 
 
@@ -234,7 +236,7 @@ def _places(path: Path, version: str) -> Iterator[tuple[str, _Child]]:
     The second is for what was withdrawn, and for senders whose coded fields are newer than their version.
     """
     if len(path) == 1:
-        yield from ((one, _Child(found)) for one in _order(version) if (found := _library(one).SEGMENTS.get(path[0])))
+        yield from ((one, _Child(found)) for one in _order(version) if (found := library(one).SEGMENTS.get(path[0])))
         return
     data_types: dict[str, None] = {}
     for at, parent in _places(path[:-1], version):
@@ -244,7 +246,7 @@ def _places(path: Path, version: str) -> Iterator[tuple[str, _Child]]:
                 yield at, _Child(inner, least > 0, most != 1)
     for data_type in data_types:
         for one in _order(version):
-            parts = getattr(_library(one), "DATATYPES_STRUCTS", {}).get(data_type)
+            parts = getattr(library(one), "DATATYPES_STRUCTS", {}).get(data_type)
             if parts:
                 yield "", _Child(("sequence", parts, data_type, None))
 
@@ -260,7 +262,7 @@ def _inner(reference: Any) -> list[Any]:
 def _structure(structure: str, version: str) -> Mapping[str, _Child]:
     """The segments of a message in their order."""
     *event, name = structure.split("^")
-    messages = _library(version).MESSAGES
+    messages = library(version).MESSAGES
     if name not in messages and event:
         name = f"{event[0]}_{name}"
     if name in messages:
