@@ -24,6 +24,7 @@ from esb.observe import Metrics
 from esb.pipeline import Pipeline
 from esb.reload import Reloader
 from esb.store import Store, StoreError
+from esb.worker import Worker
 
 _PRUNE_S = 3600.0
 
@@ -81,6 +82,7 @@ class Bus:
             in_flight=settings.in_flight,
             version=loaded.digests.version,
         )
+        self._worker = Worker(self._pipeline, clock, metrics)
         self.reloader = Reloader(
             settings,
             environ,
@@ -110,7 +112,7 @@ class Bus:
             self.failure = error
             raise
         _settle_memory()
-        beside = [asyncio.create_task(work) for work in (self._prune(), self.reloader.run())]
+        beside = [asyncio.create_task(work) for work in (self._prune(), self.reloader.run(), self._worker.run())]
         self.ready()
         try:
             yield

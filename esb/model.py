@@ -46,7 +46,8 @@ class Result:
 
     ``encoded`` may carry the body as JSON already, so that a cached answer is not encoded again. ``retry_after`` is in
     seconds. ``replayed`` marks the stored first answer to a repeated idempotency key. ``version`` is that of the
-    configuration which the exchange ran on, where the journal was asked.
+    configuration which the exchange ran on, where the journal was asked; ``delivery`` then says what an accepted one
+    is doing: ``waiting``, ``sending``, ``parked``.
     """
 
     outcome: Outcome
@@ -59,3 +60,4 @@ class Result:
     replayed: bool = False
     details: Mapping[str, Tree] = field(default_factory=dict)
     version: str = ""
+    delivery: str = ""

@@ -165,6 +165,16 @@ class Metrics:
             ["endpoint", "what"],
             registry=registry,
         )
+        self.queue_accepted = Counter("queue_accepted", "Exchanges accepted for later", ["endpoint"], registry=registry)
+        self.queue_deliveries = Counter(
+            "queue_deliveries", "Tries to deliver, by what came of them", ["endpoint", "result"], registry=registry
+        )
+        self.queue_depth = Gauge(
+            "queue_depth", "Messages by what they wait for", ["endpoint", "where"], registry=registry
+        )
+        self.queue_oldest = Gauge(
+            "queue_oldest_seconds", "Since the oldest that is not parked was accepted", ["endpoint"], registry=registry
+        )
         self.unknown_open = Gauge("unknown_open", "Exchanges whose outcome is being settled", registry=registry)
         self.config = Info("config", "The configuration in use", registry=registry)
         self.config_loaded = Gauge(

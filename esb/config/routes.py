@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from esb.codecs.yaml import Document, PathTuple, load, nearest
 from esb.config.findings import findings
-from esb.config.values import Breaker, Count, Duration, Model, Outside, Rate
+from esb.config.values import Again, Breaker, Count, Duration, Model, Outside, Rate, Retry, steps
 from esb.errors import ConfigError, Finding
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -23,13 +23,15 @@ class Limits(Model):
     """What one system can bear; shared by all routes to it.
 
     ``concurrency`` is how many calls run at once, ``queue`` how many more wait for one to end. ``rate`` is how many may
-    begin in a time. ``breaker``: after so many failures in a time no call goes out for a while.
+    begin in a time. ``breaker``: after so many failures in a time no call goes out for a while. ``backlog`` is how many
+    exchanges may be accepted for later delivery and not be delivered yet.
     """
 
     concurrency: Count = Field(20, ge=1, le=10_000)
     queue: Count = Field(100, ge=0, le=100_000)
     rate: Rate | None = None
     breaker: Breaker = Breaker()
+    backlog: Count = Field(10_000, ge=1, le=10_000_000)
 
 
 class EndpointConfig(Model):
@@ -72,20 +74,38 @@ def _named(item: Any) -> tuple[str, dict[str, Any]]:
     raise ValueError("each envelope is a name, or a name with its settings")
 
 
+def _path(text: str | None) -> str | None:
+    if text is not None:
+        steps(text)
+    return text
+
+
 class RouteConfig(Model):
     """One operation's way to one endpoint.
 
     ``to`` is the endpoint that answers. ``timeout`` is for the whole exchange, retries included. ``retry`` is how often
-    it is sent again when nothing decided. ``cache`` is how long an answer is given again. ``settle`` is the read that
-    asks whether it happened, when nothing is known. ``settle_after`` are the pauses before it asks, one after another.
+    it is sent again when nothing decided, for queued delivery written like 20 over 6h. ``cache`` is how long an answer
+    is given again. ``settle`` is the read that asks whether it happened, when nothing is known. ``settle_after`` are
+    the pauses before it asks, one after another. ``deliver``: queued answers at once that it is accepted, and delivers
+    it as soon as the system can take it. ``ordered`` is a path of the request: those with the same value there are
+    delivered one after another. ``priority`` is which of those that wait goes first. ``ttl`` is how long it may wait.
     """
 
     to: str
     timeout_s: Duration = Field(8.0, alias="timeout", gt=0, le=600)
-    retry: Count = Field(0, ge=0, le=10)
+    retry: Retry = Again()
     cache_s: Duration = Field(0.0, alias="cache", ge=0, le=86_400)
     settle: str | None = None
     settle_after_s: tuple[Duration, ...] = Field((0.5, 1.0, 2.0, 5.0, 10.0, 30.0), alias="settle_after", min_length=1)
+    deliver: Literal["direct", "queued"] = "direct"
+    ordered: Annotated[str | None, AfterValidator(_path)] = None
+    priority: Literal["high", "normal", "low"] = "normal"
+    ttl_s: Duration = Field(0.0, alias="ttl", ge=0, le=30 * 86_400)
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it is accepted first and delivered later."""
+        return self.deliver == "queued"
 
 
 class CallbackConfig(Model):

@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 
 from esb.codecs.yaml import Document, PathTuple
 from esb.errors import Finding
@@ -20,6 +29,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATE = re.compile(r"(\d+)/(s|m|h)")
 _BREAKER = re.compile(r"(\d+) in (\S+?)(?: for (\S+))?")
+_RETRY = re.compile(r"(\d{1,4}) over (\S+)")
 _OUTSIDE = re.compile(r"\$(env|secret|file)\.([^\s?]+)(?:\s*\?\?\s*(.*))?", re.DOTALL)
 
 
@@ -108,6 +118,51 @@ class Breaker(Model):
         return {**written, "open_s": seconds(match[3])} if match[3] else written
 
 
+class Again(Model):
+    """Send again up to ``times`` times; written ``2``, or ``20 over 6h`` where ``over_s`` seconds are to lie between
+    the first and the last. ``over_s`` is 0 where nothing was said.
+    """
+
+    times: int = Field(0, ge=0, le=1000)
+    over_s: float = Field(0.0, ge=0, le=30 * 86_400)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return value
+        if (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and value.isdecimal()):
+            return {"times": value}
+        match = _RETRY.fullmatch(value) if isinstance(value, str) else None
+        if not match:
+            raise ValueError("should be a whole number, or written like '20 over 6h'")
+        return {"times": int(match[1]), "over_s": seconds(match[2])}
+
+    @model_serializer
+    def _as_written(self) -> int | str:
+        return f"{self.times} over {self.over_s:g}s" if self.over_s else self.times
+
+
+Retry = Annotated[
+    Again,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": 10},
+                _written_like(re.compile(rf"\d{{1,4}} over {_DURATION.pattern}"), "20 over 6h"),
+            ]
+        }
+    ),
+]
+
+
+def steps(path: str) -> tuple[str, ...]:
+    """The names of a path of the request: ``$patient.id`` to ``('patient', 'id')``."""
+    if not re.fullmatch(r"\$[^\W\d]\w*(\.[^\W\d]\w*)*", path):
+        raise ValueError("must be a path of the request, such as $patientId")
+    return tuple(path[1:].split("."))
+
+
 class Outside:
     """Replaces values from outside the file; collects what is not there."""
 
@@ -122,6 +177,8 @@ class Outside:
 
     def replace(self, tree: Any, path: PathTuple = ()) -> Any:
         """``tree`` with every ``$env``, ``$secret`` and ``$file`` replaced; ``$$`` at the start is one dollar."""
+        if path[:1] == ("routes",) and path[2:] == ("ordered",):  # a path of the request, not of the outside
+            return tree
         if isinstance(tree, dict):
             return {key: self.replace(value, (*path, key)) for key, value in tree.items()}
         if isinstance(tree, list):

@@ -24,7 +24,7 @@ from esb.model import Effect
 _NO_DIALECT = ("codes", "parts")
 MARK = "# yaml-language-server: $schema="
 _NOT_OF = {
-    Effect.READ: ("settle", "settle_after"),
+    Effect.READ: ("settle", "settle_after", "deliver", "ordered", "priority", "ttl"),
     Effect.IDEMPOTENT: ("cache", "settle", "settle_after"),
     Effect.ONCE: ("cache", "retry"),
 }

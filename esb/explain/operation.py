@@ -8,11 +8,13 @@ from pydantic import BaseModel
 
 from esb.clock import SystemClock
 from esb.codecs import json
+from esb.config.routes import RouteConfig
 from esb.errors import AdapterError
 from esb.explain.fields import table
 from esb.lint import Plan
 from esb.mapping import MappingError
 from esb.model import Effect, Tree
+from esb.policies.schedule import Schedule
 from esb.spi import Call
 
 _KEPT = ("type", "enum", "format", "minLength", "maxLength", "minimum", "maximum", "pattern")
@@ -29,7 +31,7 @@ def explanation(plan: Plan, operation: str) -> dict[str, Any]:
         "http": f"{contract.method} {contract.path}",
         "effect": str(contract.effect),
         "request": _fields(contract.request_schema),
-        "route": {**_plain(route), "retried": _retried(contract.effect, route.retry)},
+        "route": {**_plain(route), "retried": _retried(contract.effect, route)},
         "endpoint": {
             "name": route.to,
             "adapter": config.adapter,
@@ -83,17 +85,24 @@ def _fields(schema: Any) -> dict[str, str]:
     return fields
 
 
-def _retried(effect: Effect, retry: int) -> str:
+def _retried(effect: Effect, route: RouteConfig) -> str:
+    if route.is_queued:
+        plan = Schedule.of(route.retry)
+        often = f"up to {plan.times} times over {plan.over_s:g}s, then parked"
+        return f"{often}; only what certainly did not happen" if effect is Effect.ONCE else often
     if effect is Effect.ONCE:
         return "never; what is unknown is settled"
-    return f"up to {retry} times within the timeout" if retry else "no"
+    return f"up to {route.retry.times} times within the timeout" if route.retry.times else "no"
 
 
 def _answers(plan: Plan, operation: str) -> dict[str, str]:
     contract = plan.contract.operations[operation]
     refusals = {code: f"{refusal.status} {refusal.en}" for code, refusal in sorted(contract.refusals.items())}
     unknown = {"unknown": "202 with the exchange's URL"} if contract.effect is Effect.ONCE else {}
+    queued = plan.routes.routes[operation].is_queued
+    accepted = {"accepted": "202 with the exchange's URL, where the others are shown"} if queued else {}
     return {
+        **accepted,
         "done": str(contract.success_status),
         **refusals,
         "unavailable": "503 with Retry-After",

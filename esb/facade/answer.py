@@ -69,6 +69,8 @@ def state_tree(result: Result, refusals: Mapping[str, Refusal]) -> dict[str, Tre
     }
     if result.version:
         state["version"] = result.version
+    if result.delivery:
+        state["delivery"] = result.delivery
     if result.outcome is Outcome.DONE:
         kept = json.decode(result.encoded) if result.encoded is not None else result.body
         if kept is not None:  # the journal keeps no answer of a read without a key

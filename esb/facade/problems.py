@@ -95,6 +95,15 @@ CATALOGUE: Mapping[str, Entry] = {
         503, "暂时无法记录请求，请稍后再试", "The bus cannot record requests now; try again later"
     ),
     "overloaded": Entry(503, "当前请求过多，请稍后再试", "The bus has too much to do; try again later"),
+    "queue_full": Entry(
+        503,
+        "等待该业务系统的请求过多，请稍后再试",
+        "Too many requests wait for the hospital system; try again later",
+    ),
+    "expired": Entry(
+        503, "在限定时间内未能办理，操作没有发生", "It could not be carried out in its time and did not happen"
+    ),
+    "discarded": Entry(503, "请求已由工作人员撤销", "The request was withdrawn by the hospital's staff"),
     "shutting_down": Entry(503, "服务正在重启，请稍后再试", "The bus is restarting; try again"),
     "not_ready": Entry(503, "有业务系统不可用", "A hospital system is down"),
 }

@@ -6,8 +6,10 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from esb import crash
+from esb.buffer import Buffer, Delivery, SqlBuffer
 from esb.clock import Clock, Ids
 from esb.contract import Operation
 from esb.errors import Outcome
@@ -15,6 +17,8 @@ from esb.model import Effect, Exchange, Result
 from esb.observe import Metrics, get_logger
 from esb.pipeline import endings
 from esb.pipeline.asking import Asking
+from esb.pipeline.backlog import Backlog
+from esb.pipeline.delivering import Delivering
 from esb.pipeline.journal import Journal
 from esb.pipeline.parts import Ending, Record
 from esb.pipeline.settle import Settler
@@ -24,6 +28,7 @@ from esb.policies.cache import Cache
 from esb.policies.retry import Retry
 from esb.store import Earlier, State, Store, StoreError
 
+_T = TypeVar("_T")
 _DRAIN_S = 10.0
 _GRACE_S = 0.5
 _DEFAULT_TIMEOUT_S = 8.0
@@ -52,25 +57,34 @@ class Pipeline:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[], float] = random.random,
         version: str = "",
+        buffer: Buffer | None = None,
     ) -> None:
         self._operations, self._metrics = operations, metrics
         self._versions = Versions(Version(version, operations, routes, clock, metrics), metrics)
         self._store, self._clock, self._ids, self._uniform = store, clock, ids, uniform
         self._most, self._in_flight = in_flight, 0
-        self._tasks: set[asyncio.Task[Result]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._deliveries: set[asyncio.Task[float]] = set()
         self._asking = Asking(clock, Retry(clock, sleep, uniform))
         self._journal = Journal(store, clock, sleep)
-        self._settler = Settler(self._versions, self._asking, self._journal, clock, ids, sleep, metrics)
+        self._backlog = Backlog(buffer or SqlBuffer(store, clock), self._versions, clock, sleep, uniform)
+        self._settler = Settler(self._versions, self._asking, self._journal, clock, ids, sleep, metrics, self._backlog)
+        self._delivering = Delivering(
+            store, self._backlog, self._asking, self._journal, self._settler, clock, metrics
+        )  # fmt: skip
 
     async def start(self) -> None:
         """Open the store and settle what a crash left behind; raises ``ConfigError`` when the store cannot be used."""
         await self._store.start()
+        await self._backlog.buffer.start()
         await self._settler.recover(await self._store.unfinished())
 
     async def close(self) -> None:
         """Wait for effects under way, up to 10 seconds, then stop settling and close everything."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_DRAIN_S)
+        for task in self._tasks & self._deliveries:
+            task.cancel()
         await self._settler.close()
         await self._journal.close()
         await self._versions.close()
@@ -139,6 +153,8 @@ class Pipeline:
         refused = _refusal(record)
         if refused:
             return self._journal.end(record, refused)
+        if lane.is_queued:
+            return await self._tracked(record, self._accepted(record))
         if exchange.effect is not Effect.READ or record.keyed:
             return await self._tracked(record, self._durable(record))
         self._in_flight += 1
@@ -159,7 +175,35 @@ class Pipeline:
         if row is None or (principal is not None and row.principal != principal):
             return None
         source = await self._store.find(row.cause) if row.cause and not row.attempts else None
-        return replace(endings.of_row(source or row), exchange=row.id, version=row.version)
+        shown = source or row
+        delivery = await self._backlog.delivery_of(shown.id) if shown.state == State.ACCEPTED else ""
+        return replace(endings.of_row(shown), exchange=row.id, version=row.version, delivery=delivery)
+
+    @property
+    def buffer(self) -> Buffer:
+        """What was accepted and is not delivered yet."""
+        return self._backlog.buffer
+
+    def queues(self) -> dict[str, int]:
+        """The endpoints that have queued routes, and how many messages of each may be under way at once.
+
+        That is half of what the system can bear: the rest is for those who wait for their answer.
+        """
+        lanes = self._versions.current.lanes.values()
+        return {lane.endpoint.name: max(1, lane.endpoint.limits.concurrency // 2) for lane in lanes if lane.is_queued}
+
+    async def route_queues(self) -> None:
+        """Let everything that waits go where its operation goes now."""
+        lanes = self._versions.current.lanes
+        await self.buffer.route({name: lane.endpoint.name for name, lane in lanes.items()})
+
+    def deliver(self, delivery: Delivery) -> asyncio.Task[float]:
+        """Try to deliver a message; seconds for which its queue had better rest, 0 for none."""
+        version = self._versions.current
+        task = self._begin(self._delivering.deliver(delivery, version), version)
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+        return task
 
     async def probe(self) -> dict[str, str | None]:
         """For each endpoint None when it shows a sign of life, otherwise why not."""
@@ -168,15 +212,17 @@ class Pipeline:
         return dict(zip(endpoints, reasons, strict=True))
 
     async def _tracked(self, record: Record, work: Coroutine[Any, Any, Result]) -> Result:
+        return await asyncio.shield(self._begin(work, record.lane.version))
+
+    def _begin(self, work: Coroutine[Any, Any, _T], version: Version) -> asyncio.Task[_T]:
         self._in_flight += 1
-        version = record.lane.version
         version.enter()
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(lambda ended: self._ended(ended, version))
-        return await asyncio.shield(task)
+        return task
 
-    def _ended(self, task: asyncio.Task[Result], version: Version) -> None:
+    def _ended(self, task: asyncio.Task[Any], version: Version) -> None:
         self._in_flight -= 1
         version.leave()
         self._tasks.discard(task)
@@ -216,15 +262,31 @@ class Pipeline:
             raise
         return result if leads else self._journal.given(record, result)
 
-    async def _durable(self, record: Record) -> Result:
+    async def _accepted(self, record: Record) -> Result:
+        """Keep it for later; over the bound nothing is kept, the refusal neither."""
+        if self._backlog.is_full(record.lane):
+            record.lane.counts["unavailable"].inc()
+            retry_after = 5.0 + 10.0 * self._uniform()
+            return Result(Outcome.UNAVAILABLE, record.exchange.id, code="queue_full", retry_after=retry_after)
+        if answered := await self._opened(record, self._backlog.accept(record)):
+            return answered
+        crash.at("after_accept_before_answer")
+        self._metrics.queue_accepted.labels(record.lane.endpoint.name).inc()
+        return self._journal.accepted(record)
+
+    async def _opened(self, record: Record, opening: Awaitable[Earlier | None]) -> Result | None:
+        """The answer when there is one without carrying it out: another has its key, or nothing can be kept."""
         try:
-            earlier = await self._journal.open(record)
-            if earlier:
-                return await self._repeated(record, earlier)
+            earlier = await opening
+            return await self._repeated(record, earlier) if earlier else None
         except StoreError as error:
             return self._journal.end(
                 record, Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
             )
+
+    async def _durable(self, record: Record) -> Result:
+        if answered := await self._opened(record, self._journal.open(record)):
+            return answered
         is_read = record.exchange.effect is Effect.READ
         ending = await self._asking.ask(record, None if is_read else lambda: self._store.sent(record.exchange.id))
         if endings.in_doubt(record, ending):

@@ -56,6 +56,10 @@ class Journal:
         told = self._tell(record, ending)
         return first if first.replayed else replace(first, exchange=told.exchange)
 
+    def accepted(self, record: Record) -> Result:
+        """An exchange that was journalled with its message."""
+        return self._tell(record, Ending(Outcome.ACCEPTED))
+
     async def finish(self, record: Record, ending: Ending, fate: Fate) -> Result:
         """The end of an opened exchange; durable before it is told."""
         await self.settle(self._row(record, State(ending.outcome), ending), fate)

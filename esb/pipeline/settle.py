@@ -16,6 +16,7 @@ from esb.model import Effect, Exchange, Result
 from esb.observe import Metrics, get_logger
 from esb.pipeline import endings
 from esb.pipeline.asking import Asking
+from esb.pipeline.backlog import Backlog
 from esb.pipeline.journal import Journal
 from esb.pipeline.parts import Ending, Record
 from esb.pipeline.version import Lane, Version
@@ -48,18 +49,20 @@ class Settler:
         ids: Ids,
         sleep: Callable[[float], Awaitable[None]],
         metrics: Metrics,
+        backlog: Backlog,
     ) -> None:
-        self._versions, self._asking, self._journal = versions, asking, journal
+        self._versions, self._asking, self._journal, self._backlog = versions, asking, journal, backlog
         self._clock, self._ids, self._sleep = clock, ids, sleep
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[str, asyncio.Task[None]] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
         metrics.unknown_open.set_function(lambda: len(self._open))
 
     async def close(self) -> None:
         """Stop asking; the next start goes on."""
-        for task in self._open:
+        tasks = list(self._open.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def doubt(self, record: Record, ending: Ending) -> Result:
         """Take over a once in doubt: ask now if there is time, else answer unknown and go on asking."""
@@ -84,14 +87,19 @@ class Settler:
             elif row.effect != Effect.ONCE:
                 await self._end(row, Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped"), Fate.AGAIN)
             else:
-                await self._end(row, Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped"), Fate.KEEP)
-                self._watch(row, self._versions.current)
+                await self.adopt(row)
+
+    async def adopt(self, row: Row) -> None:
+        """Ask about a once that was sent before a crash, unless that is being done already."""
+        if row.id not in self._open:
+            await self._end(row, Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped"), Fate.KEEP)
+            self._watch(row, self._versions.current)
 
     def _watch(self, row: Row, version: Version) -> None:
         version.enter()
         task = asyncio.get_running_loop().create_task(self._until_decided(row, version), name=f"settle {row.id}")
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        self._open[row.id] = task
+        task.add_done_callback(lambda _: self._open.pop(row.id, None))
         task.add_done_callback(lambda _: version.leave())
 
     async def _until_decided(self, row: Row, version: Version) -> None:
@@ -154,6 +162,10 @@ class Settler:
         return Record(question, lane, now, cause=row.id)
 
     async def _end(self, row: Row, ending: Ending, fate: Fate | None = None) -> None:
+        is_decided = fate is None
+        if is_decided and ending.outcome is Outcome.UNAVAILABLE and await self._backlog.reopened(row, ending):
+            _log.info("exchange_reopened", exchange=row.id, operation=row.operation, reason=ending.reason)
+            return
         if fate is None:
             fate = Fate.RELEASE if ending.outcome is Outcome.UNAVAILABLE else Fate.KEEP
         settled = row._replace(
@@ -166,6 +178,8 @@ class Settler:
             answer=ending.encoded,
         )
         await self._journal.settle(settled, fate)
+        if is_decided:
+            await self._backlog.settled(row.id)
         _log.info(
             "exchange_settled", exchange=row.id, operation=row.operation, outcome=ending.outcome.value, code=ending.code
         )

@@ -55,7 +55,8 @@ class Lane:
         self.site = dict(route.site)
         self.mapped_by = route.mapped_by or route.mapping.file
         self.version = version
-        self.retries = 0 if operation.effect is Effect.ONCE else route.config.retry
+        self.is_queued = route.config.is_queued
+        self.retries = 0 if operation.effect is Effect.ONCE or self.is_queued else route.config.retry.times
         cached = operation.effect is Effect.READ and route.config.cache_s > 0
         self.cache: Cache[Result] | None = Cache(clock, route.config.cache_s) if cached else None
         self.hits = metrics.cache_hits.labels(operation.name)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -17,9 +17,10 @@ from esb.store import tables
 from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
 from esb.store.files import Lock, prepare, tune
 from esb.store.inbox import Arrival, Offer, Settled, Told, events_after, inbox, newest, prune_inbox, stored
+from esb.store.queue import queue as queued
 from esb.store.receiving import Receiving
 from esb.store.tables import OPEN, SCHEMA_VERSION, Row, State, StoreError, exchange, idempotency
-from esb.store.writer import Writer, unpack
+from esb.store.writer import Many, Writer, unpack
 
 _T = TypeVar("_T")
 _UNFINISHED = sa.and_(
@@ -104,6 +105,18 @@ class Store:
         offer = Offer(arrival, stored(arrival), since, conflict)
         return self._writer.put(self._receiving.settle, offer, len(arrival.raw))
 
+    async def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """Do ``work`` in the next transaction; its result comes after the commit."""
+        return await self._writer.do(work)
+
+    async def gather(self, many: Many, item: Any, size: int = 0) -> Any:
+        """As ``transact``, together with others that wait for the same ``many``; ``size`` is what it holds in bytes."""
+        return await self._writer.put(many, item, size)
+
+    async def look(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """Read, beside the writer."""
+        return await self._read(work)
+
     async def events(self, after: int, most: int = 100) -> list[Told]:
         """The events behind that position, in the order in which their messages were kept."""
         return await self._read(lambda connection: events_after(connection, after, most))
@@ -174,7 +187,8 @@ def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Row]
 
 
 def _prune(connection: sa.Connection, bound: str, chunk: int) -> int:
-    old = sa.select(exchange.c.id).where(exchange.c.id < bound, sa.not_(_UNFINISHED))
+    is_queued = sa.exists().where(queued.c.id == exchange.c.id)
+    old = sa.select(exchange.c.id).where(exchange.c.id < bound, sa.not_(_UNFINISHED), sa.not_(is_queued))
     ids = list(connection.scalars(old.order_by(exchange.c.id).limit(chunk)))
     connection.execute(idempotency.delete().where(idempotency.c.exchange.in_(ids)))
     connection.execute(exchange.delete().where(exchange.c.id.in_(ids)))

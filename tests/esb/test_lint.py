@@ -7,6 +7,7 @@ import pytest
 from esb.lint import survey
 from tests.esb.configured import Configured
 
+UNLOCK = "registration.unlock: {to: his, timeout: 4s, retry: 2}"
 LOCK = "registration.lock:   {to: his, timeout: 4s, settle: registration.find}"
 
 
@@ -327,3 +328,56 @@ def test_files_that_nothing_uses_are_found_and_other_hospitals_are_checked(demo:
 
 def test_the_files_of_the_repository_are_all_used_and_sound(demo: Configured) -> None:
     assert survey(demo.settings, demo.load()).findings == ()
+
+
+QUEUED_UNLOCK = "registration.unlock: {to: his, timeout: 4s, deliver: queued, retry: 20 over 6h"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "finding"),
+    [
+        (
+            "report.get:          {to: lis,",
+            "report.get:          {to: lis, deliver: queued,",
+            "'report.get' is a read: its answer is needed now and not later (remove deliver: queued)",
+        ),
+        (UNLOCK, UNLOCK.replace("retry: 2", "retry: 20 over 6h"), "only queued delivery is tried again over a time"),
+        (UNLOCK, UNLOCK.replace("retry: 2", "retry: 11"), "cannot wait for more than 10 retries"),
+        (UNLOCK, UNLOCK.replace("retry: 2", "ttl: 2h"), "'ttl' is for queued delivery (say deliver: queued as well)"),
+        (UNLOCK, UNLOCK.replace("retry: 2", "ordered: $orderNo"), "'ordered' is for queued delivery"),
+        (UNLOCK, UNLOCK.replace("retry: 2", "priority: low"), "'priority' is for queued delivery"),
+        (
+            UNLOCK,
+            f"{QUEUED_UNLOCK}, ordered: $orderNumber}}",
+            "'$orderNumber': the contract's request has no 'orderNumber' (did you mean 'orderNo'?)",
+        ),
+        (
+            LOCK,
+            LOCK.replace("{to: his,", "{to: his, deliver: queued, ordered: $slot,"),
+            "'$slot' is no plain value (name a text or a number, such as an id)",
+        ),
+        (
+            LOCK,
+            LOCK.replace("{to: his,", "{to: his, deliver: queued, retry: 3 over 1h,"),
+            "'registration.lock' is once and must never be sent again",
+        ),
+        (
+            LOCK,
+            "registration.lock: {to: his, deliver: queued}",
+            "'registration.lock' is once and has no settle",
+        ),
+    ],
+)
+def test_what_queued_delivery_cannot_be_is_found(demo: Configured, old: str, new: str, finding: str) -> None:
+    demo.edit("routes.yaml", old, new)
+    found = demo.findings()
+    assert any(finding in each for each in found), found
+
+
+def test_an_order_that_may_be_missing_is_found(demo: Configured) -> None:
+    demo.edit("routes.yaml", LOCK, LOCK.replace("{to: his,", "{to: his, deliver: queued, ordered: $slot.slotId,"))
+    demo.load()
+    demo.edit(
+        "schemas/registrations.yaml", "required: [orderNo, patientId, slot, fee]", "required: [orderNo, patientId]"
+    )
+    assert any("'slot' may be missing, and then there would be no order" in each for each in demo.findings())

@@ -31,8 +31,15 @@ class Rig:
 
 def row(exchange: str, key: str = "", request: bytes = b"{}") -> Row:
     """An accepted exchange as the pipeline journals it."""
-    texts = {name: "" for name in Row._fields}
-    values: dict[str, Any] = {**texts, "fingerprint": key.encode(), "attempts": 0, "sent": b"", "raw": b"", "answer": b""}
+    texts = dict.fromkeys(Row._fields, "")
+    values: dict[str, Any] = {
+        **texts,
+        "fingerprint": key.encode(),
+        "attempts": 0,
+        "sent": b"",
+        "raw": b"",
+        "answer": b"",
+    }
     values |= {"id": exchange, "operation": "slot.free", "endpoint": HIS, "effect": "idempotent", "state": "accepted"}
     return Row(**{**values, "principal": "app", "key": key or exchange, "request": request})
 

@@ -35,7 +35,7 @@ def test_a_route_file_becomes_numbers_with_units(tmp_path: Path) -> None:
     assert his.limits.rate == Rate(count=50, per_s=1.0)
     assert (his.limits.breaker.failures, his.limits.breaker.window_s, his.limits.breaker.open_s) == (5, 30, 2)
     assert his.envelope == (("xml_string", {"parameter": "xml"}), ("sealed", {}))
-    assert (lock.timeout_s, lock.retry, lock.settle_after_s) == (8, 0, (0.1, 2))
+    assert (lock.timeout_s, lock.retry.times, lock.settle_after_s) == (8, 0, (0.1, 2))
     assert routes.routes["schedule.list"].cache_s == 5
 
 
@@ -110,3 +110,18 @@ def test_nonsense_is_a_finding(tmp_path: Path, old: str, new: str, finding: str)
     assert old in GOOD
     with pytest.raises(ConfigError, match=finding):
         read(tmp_path, GOOD.replace(old, new))
+
+
+def test_a_queued_route_says_how_long_it_is_tried_and_what_keeps_its_order(tmp_path: Path) -> None:
+    line = "{to: his, deliver: queued, retry: 20 over 6h, ordered: $orderNo, priority: low, ttl: 2h}"
+    unlock = read(tmp_path, f"{GOOD}  registration.unlock: {line}\n").routes["registration.unlock"]
+    assert (unlock.is_queued, unlock.retry.times, unlock.retry.over_s) == (True, 20, 21600)
+    assert (unlock.ordered, unlock.priority, unlock.ttl_s) == ("$orderNo", "low", 7200)
+
+
+@pytest.mark.parametrize("written", ["over 6h", "20 in 6h", "20 over six", "-1", "ordered: orderNo", "$orderNo | text"])
+def test_what_is_no_retry_and_no_path_is_a_finding(tmp_path: Path, written: str) -> None:
+    key = "ordered" if "rder" in written else "retry"
+    line = f"  registration.unlock: {{to: his, deliver: queued, {key}: '{written.removeprefix('ordered: ')}'}}\n"
+    with pytest.raises(ConfigError, match=f"'{key}'"):
+        read(tmp_path, GOOD + line)
