@@ -10,9 +10,10 @@ from typing import Any
 import hl7apy
 import pytest
 
-from esb.codecs.hl7v2 import tables
+from esb.codecs.hl7v2 import decode, tables
 from esb.codecs.hl7v2.groups import HOLDERS
 from esb.codecs.hl7v2.tables import has_message, has_segment, message_codes, message_type, segments
+from esb.codecs.hl7v2.validate import validate
 from esb.types import ANY, Lost, Type
 
 ADT = message_type("ADT_A01", "2.5.1")
@@ -200,10 +201,12 @@ def test_the_tables_are_read_only_when_they_are_asked_for() -> None:
 
 
 def test_without_hl7apy_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_installed", lambda: False)
+    monkeypatch.setattr(tables, "installed", lambda: False)
     for cached in (message_type, segments, message_codes):
         cached.cache_clear()
     assert message_type("ADT_A01", "2.5.1") is ANY
     assert segments("2.5.1") == message_codes("2.5.1") == frozenset()
+    with pytest.raises(LookupError, match="hl7apy"):
+        validate(decode(b"MSH|^~\\&|"))
     for cached in (message_type, segments, message_codes):
         cached.cache_clear()

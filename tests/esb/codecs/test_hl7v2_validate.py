@@ -88,7 +88,7 @@ def test_a_version_may_be_told() -> None:
 @pytest.mark.parametrize("version", tables.VERSIONS)
 def test_every_version_is_known(version: str) -> None:
     head = MSH.replace("2.5.1", version).replace("^ORU_R01", "^ORU_R01" if version >= "2.3.1" else "")
-    assert not [one for one in found("PID|1||1||Zhang", OBR, head=head) if one.endswith("E") and "PID" in one]
+    assert not [one for one in found("PID|1||1^^^^PI||Zhang", OBR, head=head) if one.endswith("E") and "PID" in one]
     assert "PID-1 102E" in found("PID|x||P1^^^HIS^PI||A^B", OBR, head=head)
 
 
