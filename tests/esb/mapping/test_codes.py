@@ -146,6 +146,12 @@ def test_every_shipped_gender_table_writes_every_canonical_sex() -> None:
         ("ethnic_zh", "朝鲜", "chosen"),
         ("relation_gbt4761", "57", "parent"),
         ("relation_gbt4761", "51", "father"),
+        ("relation_gbt4761", "41", "grandson"),
+        ("relation_gbt4761", "43", "grandson"),
+        ("relation_gbt4761", "53", "father_in_law"),
+        ("relation_gbt4761", "55", "father_in_law"),
+        ("relation_gbt4761_short", "9", "other"),
+        ("relation_fhir", "SON", "son"),
         ("occupation_gbt2261", "80", "retired"),
         ("pay_type_homepage", "7", "self"),
         ("blood_abo_homepage", "3", "o"),
@@ -161,6 +167,33 @@ def test_every_shipped_gender_table_writes_every_canonical_sex() -> None:
 )
 def test_a_shipped_table_says(name: str, theirs: str, canonical: str) -> None:
     assert SHIPPED[name].meaning(theirs) == canonical
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical", "theirs"),
+    [
+        ("relation_gbt4761", "grandson", "40"),
+        ("relation_fhir", "son", "SONC"),
+        ("h2f_report_status", "entered-in-error", "X"),
+        ("h2f_observation_status", "entered-in-error", "W"),
+    ],
+)
+def test_a_shipped_table_writes(name: str, canonical: str, theirs: str) -> None:
+    assert SHIPPED[name].code(canonical) == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("relation_gbt4761", "father_in_law"),
+        ("relation_gbt4761", "mother_in_law"),
+        ("h2f_report_status", "unknown"),
+        ("h2f_observation_status", "unknown"),
+    ],
+)
+def test_a_shipped_table_writes_nothing_that_may_be_wrong(name: str, canonical: str) -> None:
+    with pytest.raises(FunctionError):
+        SHIPPED[name].code(canonical)
 
 
 def test_a_preliminary_report_has_no_meaning_for_patients() -> None:
