@@ -274,7 +274,7 @@ def _only(files: tuple[Path, ...], other: object) -> Any:
     if len(files) > 1 or other:
         click.echo("only hl7v2 takes several files, --get and --mllp", err=True)
         sys.exit(2)
-    return sys.stdin.buffer if str(files[0]) == "-" else files[0].open("rb")
+    return click.File("rb").convert(str(files[0]), None, click.get_current_context())
 
 
 def _decode_or_exit(format: str, file: Any, charset: str | None = None) -> Any:

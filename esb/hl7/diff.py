@@ -12,8 +12,9 @@ from esb.codecs.hl7v2.groups import HOLDERS
 from esb.hl7.leaves import Ignored, Leaves, leaves, written
 from esb.model import Tree
 
-_GAP: Final = 0.6
-_NEVER: Final = 9.0
+_WHOLE: Final = 1000
+_GAP: Final = 600
+_NEVER: Final = 9000
 _MOST: Final = 1_000_000
 _IDENTITY: Final = {
     "OBX": (3, 4),
@@ -130,7 +131,7 @@ def _searched(a: list[_Part], b: list[_Part]) -> list[_Pair]:
     return _traced(a, b, best)
 
 
-def _traced(a: list[_Part], b: list[_Part], best: list[list[float]]) -> list[_Pair]:
+def _traced(a: list[_Part], b: list[_Part], best: list[list[int]]) -> list[_Pair]:
     row, column = len(a), len(b)
     pairs: list[_Pair] = []
     while row or column:
@@ -147,15 +148,15 @@ def _traced(a: list[_Part], b: list[_Part], best: list[list[float]]) -> list[_Pa
     return pairs[::-1]
 
 
-def _cost(a: _Part, b: _Part) -> float:
-    """0 for the same values, at most 1 for the same segment changed."""
+def _cost(a: _Part, b: _Part) -> int:
+    """0 for the same values, at most ``_WHOLE`` for the same segment changed."""
     if a.name != b.name:
         return _NEVER
     if not _same_subject(a, b):
         return _NEVER
     places = {place for place in a.values.keys() | b.values.keys() if place.field > 1}
     differing = sum(a.values.get(place) != b.values.get(place) for place in places)
-    return differing / len(places) if places else 0.0
+    return -(-differing * _WHOLE // len(places)) if places else 0
 
 
 def _same_subject(a: _Part, b: _Part) -> bool:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from esb.codecs.hl7v2 import Segment
 
+HEADERS: Final = ("MSH", "FHS", "BHS")
 _IGNORED: Final = re.compile(r"([A-Z][A-Z0-9]{2})(?:-([1-9]\d{0,2})(?:\.([1-9]\d{0,2}))?)?", re.ASCII)
 USUAL: Final = ("MSH-7", "MSH-10")
 """When a message was made and which number it got: different in every message."""
@@ -48,7 +49,7 @@ class Ignored:
 def leaves(segment: Segment, ignored: Ignored) -> Leaves:
     """Values that are not empty, escapes decoded, so that delimiters and trailing separators do not count."""
     found: dict[Place, str] = {}
-    for field in range(1, len(segment.fields())):
+    for field in range(3 if segment.name in HEADERS else 1, len(segment.fields())):
         for number, repetition in enumerate(segment.all(field), 1):
             for component, whole in repetition.tree().items():
                 parts = whole if isinstance(whole, dict) else {"1": whole}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from esb.model import Tree
 
@@ -73,7 +74,7 @@ class Tally:
 
     def tree(self) -> dict[str, Tree]:
         """As JSON; times in milliseconds."""
-        ms = {f"p{percent:g}": round(self.latencies.percentile(percent) * 1000, 3) for percent in PERCENTILES}
+        ms = {f"p{percent:g}": _ms(self.latencies.percentile(percent)) for percent in PERCENTILES}
         mean = self.latencies.total / self.latencies.count if self.latencies.count else 0.0
         return {
             "sent": self.sent,
@@ -87,9 +88,9 @@ class Tally:
             "unreadable_answers": self.unreadable,
             "connections": self.connections,
             "lost_connections": self.dropped_connections,
-            "seconds": round(self.seconds, 3),
-            "rate": round(self.rate, 1),
-            "latency_ms": {**ms, "max": round(self.latencies.longest * 1000, 3), "mean": round(mean * 1000, 3)},
+            "seconds": Decimal(f"{self.seconds:.3f}"),
+            "rate": Decimal(f"{self.rate:.1f}"),
+            "latency_ms": {**ms, "max": _ms(self.latencies.longest), "mean": _ms(mean)},
         }
 
     def text(self) -> str:
@@ -115,3 +116,7 @@ class Tally:
             assert isinstance(times, dict)
             lines.append("latency ms: " + "  ".join(f"{name} {value:.2f}" for name, value in times.items()))
         return "\n".join(lines)
+
+
+def _ms(seconds: float) -> Decimal:
+    return Decimal(f"{seconds * 1000:.3f}")
