@@ -93,6 +93,8 @@ class Batch:
 
     def _chunks(self) -> Iterator[bytes]:
         first = self._stream.read(CHUNK)
+        while len(first) < 4 and (more := self._stream.read(CHUNK)):
+            first += more
         wide = charsets.wide(first)
         reader = codecs.getincrementaldecoder(wide)("replace") if wide else None
         self._charset = "UTF-8" if wide else ""

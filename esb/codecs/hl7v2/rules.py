@@ -196,7 +196,7 @@ def _group(name: str, reference: Any, times: tuple[int, int], version: str) -> G
 def fields(segment: str, version: str) -> Parts | None:
     """The fields of a segment in that version; None when the version has none of that name."""
     reference = tables.library(version).SEGMENTS.get(segment)
-    if reference is None or reference[0] != "sequence" or segment == ANY_SEGMENT:
+    if reference is None or reference[0] != "sequence" or len(reference) < 2:
         return None
     return _dense(reference[1] or (), version)
 
