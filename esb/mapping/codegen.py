@@ -213,7 +213,7 @@ class Program:
 
     def _use(self, use: Use) -> str:
         arguments, checks = [], []
-        misses = any(map(_may_miss, use.arguments))
+        misses = any(map(_may_be_none, use.arguments))
         for argument in use.arguments:
             value = self._shape(argument)
             if misses:  # the others too: an error in one comes before a miss of the next
@@ -423,6 +423,12 @@ def _may_miss(shape: Shape) -> bool:
         case With():
             return _may_miss(shape.body)
     return False
+
+
+def _may_be_none(shape: Shape) -> bool:
+    """Whether None can come from a shape at all, left out or not."""
+    null = isinstance(shape, Constant) and shape.value is None
+    return null or _may_miss(shape) or (isinstance(shape, Expression) and may_miss(shape.node))
 
 
 def _may_be_empty(shape: Structure) -> bool:
