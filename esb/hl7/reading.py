@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from esb.codecs import json
 from esb.codecs.hl7v2 import Message, parse, path, to_tree
-from esb.hl7.sources import Piece, Unreadable, read
+from esb.hl7.sources import Piece, Unreadable, read, wanted
 from esb.model import Tree
 
 _CONTROL: Final = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
@@ -29,11 +29,14 @@ class Lines:
 
     def of(self, pieces: Iterable[Piece]) -> Iterator[tuple[str, bool]]:
         """Lines, and whether each is for standard error."""
-        wanted = (piece for piece in pieces if piece.number or piece.odd)
-        first = next(wanted, None)
-        second = next(wanted, None) if self._alone else None
+        left = wanted(pieces)
+        first = next(left, None)
+        second = next(left, None) if self._alone else None
         single = self._alone and second is None
-        for piece in _chain(first, second, wanted):
+        if first is None:
+            self.failed = True
+            yield "there is no message", True
+        for piece in _chain(first, second, left):
             result = read(piece, self._charset)
             self.failed = self.failed or isinstance(result, Unreadable)
             if self._get and not self._as_json:
@@ -47,7 +50,7 @@ class Lines:
         """A line for every message, so that the n-th line is of the n-th message, whatever happens."""
         if isinstance(result, Unreadable):
             yield f"{piece.file}: {result}", True
-        if piece.number:
+        if piece.kind == "message":
             yield "\t".join((value or "").translate(_CONTROL) for value in self._read(result).values()), False
 
     def _whole(self, piece: Piece, result: Message | Unreadable) -> tuple[str, bool]:

@@ -5,36 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, Literal, NamedTuple
 
 from esb.codecs import DecodeError
-from esb.codecs.hl7v2 import Message, decode
+from esb.codecs.hl7v2 import Batch, Message, decode
 from esb.model import Tree
 
 STDIN: Final = "-"
-_CHUNK: Final = 1 << 20
-_CUT: Final = re.compile(
-    rb"(?<![^\r\n\x0b])(?:(?:MSH|FHS|BHS)(?=[^A-Za-z0-9\s])|[BF]TS(?![A-Za-z0-9]))"
-    rb"|\x1c(?=[\r\n\x0b]|\Z)|(?:(?<=\x1c)|(?<=\x1c[\r\n])|(?<=\x1c\r\n))\x0b"
+LIMIT: Final = 64 * 1024 * 1024
+"""The longest message, in bytes."""
+
+_BLANK: Final = re.compile(rb"[ \t\r\n]*")
+_AROUND: Final = re.compile(
+    rb"(?:[BF]HS[^\w\s][^\r\n]*|[BF]TS(?!\w)[^\r\n]*|[\x0b\x1c\s\x1a\0]|\xef\xbb\xbf)+", re.ASCII
 )
-_VT: Final = b"\x0b"
-_LEAD: Final = b"\xef\xbb\xbf \t\r\n"
-_AROUND: Final = re.compile(rb"[\x0b\x1c\s]*")
-_ENVELOPE: Final = re.compile(rb"[\xef\xbb\xbf\s]*(?:[BF]HS[^A-Za-z0-9\s]|[BF]TS(?![A-Za-z0-9]))[^\r\n]*[\r\n]*")
 _ENDS: Final = re.compile(rb"[\r\n]+")
 
 
 class Piece(NamedTuple):
-    """Bytes of a file, in order and without gaps. ``number`` counts messages from 1 and is 0 for what is around them.
+    """Bytes of a file. A ``message`` with its number, from 1; what is ``around`` messages (headers and trailers of
+    batches, MLLP); ``other`` bytes, which nobody knows; or the ``fault`` that was found at an offset, without bytes.
 
-    What is around are the headers and trailers of batches and the bytes of MLLP; ``odd`` says that it is neither.
+    All but faults come in order and without gaps, unless the file is in UTF-16: then there are messages only, and
+    offsets count bytes of its text in UTF-8.
     """
 
     file: str
     offset: int
     raw: bytes
-    number: int
-    odd: bool = False
+    kind: Literal["message", "around", "other", "fault"]
+    number: int = 0
+    charset: str = ""
+    fault: str = ""
 
 
 class Unreadable(NamedTuple):
@@ -65,70 +67,94 @@ def expanded(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def pieces(name: str, stream: BinaryIO) -> Iterator[Piece]:
-    """The pieces of a stream: single messages, several in one file, batches, dumps of MLLP. Memory is that of one."""
-    number, offset = 0, 0
-    for raw, kind in _kinds(stream):
-        kind = "message" if kind == "odd" and not offset else kind
-        number += kind == "message"
-        yield Piece(name, offset, raw, number if kind == "message" else 0, kind == "odd")
-        offset += len(raw)
-    if not offset:
-        yield Piece(name, 0, b"", 1)
+    """The pieces of a stream: single messages, several in one file, batches, dumps of MLLP.
+
+    Blank lines belong to the message before them, at the beginning to the first one. What has no message and no batch
+    at all is taken for one, which cannot be read. Memory is that of two messages.
+    """
+    kept = _Kept(stream)
+    batch = Batch(kept, LIMIT)
+    last: Piece | None = None
+    told = 0
+    for found in batch:
+        if found.charset:
+            yield Piece(name, found.offset, found.raw, "message", found.number, found.charset)
+            continue
+        start, gap = kept.until(found.offset)
+        lead, between = _shared(last, name, start, gap)
+        yield from between
+        yield from _faults(name, batch, told)
+        told = len(batch.faults)
+        kept.until(found.offset + len(found.raw))
+        last = Piece(name, found.offset - len(lead), lead + found.raw, "message", found.number)
+    start, rest = kept.until(None)
+    if not (batch.messages or batch.batches or batch.files):
+        yield Piece(name, start, rest, "message", 1)
+        return
+    lead, between = _shared(last, name, start, rest)
+    yield from between
+    if lead:
+        yield Piece(name, 0, lead, "around")
+    yield from _faults(name, batch, told)
 
 
 def read(piece: Piece, charset: str = "") -> Message | Unreadable:
     """The message of a piece, or why there is none. ``charset`` wins over MSH-18."""
-    if piece.odd:
-        return Unreadable("belongs to no message", piece.offset)
+    if piece.kind == "fault":
+        return Unreadable(piece.fault, piece.offset)
     try:
-        return decode(piece.raw, charset)
+        return decode(piece.raw, piece.charset or charset)
     except DecodeError as error:
         at = error.offset or 0
         return Unreadable(error.reason, piece.offset + at, _field(piece.raw, at) if error.offset is not None else "")
 
 
-def _kinds(stream: BinaryIO) -> Iterator[tuple[bytes, str]]:
-    """``message``, ``around`` or ``odd``. Blanks belong to what follows them."""
-    lead, framed = b"", False
-    for cut in _cut(stream):
-        raw, lead = lead + cut, b""
-        if raw.startswith(_VT):
-            yield _VT, "around"
-            raw, framed = raw[1:], True
-        if not raw.strip(_LEAD):
-            lead = raw
-        elif envelope := _ENVELOPE.match(raw):
-            yield envelope[0], "around"
-            if rest := raw[envelope.end() :]:
-                yield rest, "odd"
-        else:
-            around = _AROUND.fullmatch(raw) is not None
-            is_message = raw.lstrip(_LEAD).startswith(b"MSH") or framed
-            yield raw, "around" if around else "message" if is_message else "odd"
-            framed = framed and around
-    if lead:
-        yield lead, "odd" if lead.strip() else "around"
+def wanted(found: Iterable[Piece]) -> Iterator[Piece]:
+    """Messages and faults."""
+    return (piece for piece in found if piece.kind in ("message", "fault"))
 
 
-def _cut(stream: BinaryIO) -> Iterator[bytes]:
-    """The stream before and after each place where something begins."""
-    buffer, seen = b"", 1
-    while data := stream.read(_CHUNK):
-        buffer += data
-        start = 0
-        for match in _CUT.finditer(buffer, seen):
-            if match.end() + 1 >= len(buffer):
-                break
-            yield buffer[start : match.start()]
-            start = match.start()
-        buffer = buffer[start:]
-        seen = max(1, len(buffer) - 4)
-    start = 0
-    for match in _CUT.finditer(buffer, 1):
-        yield buffer[start : match.start()]
-        start = match.start()
-    if buffer[start:]:
-        yield buffer[start:]
+class _Kept:
+    """A stream that keeps what was read from it until somebody takes it; of what is too long to be a message the end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._bytes, self._at = stream, bytearray(), 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._bytes += data
+        if len(self._bytes) > 2 * LIMIT:
+            self.until(self._at + LIMIT)
+        return data
+
+    def until(self, offset: int | None) -> tuple[int, bytes]:
+        """What was read and not taken before an offset, and where it begins."""
+        start, end = self._at, self._at + len(self._bytes) if offset is None else offset
+        taken = bytes(self._bytes[: end - start])
+        del self._bytes[: end - start]
+        self._at = end
+        return start, taken
+
+
+def _shared(last: Piece | None, name: str, start: int, gap: bytes) -> tuple[bytes, list[Piece]]:
+    """The bytes between two messages: what the next one has of them, and the pieces before it."""
+    blank = _BLANK.match(gap)
+    assert blank is not None
+    if last is None and blank.end() == len(gap):
+        return gap, []
+    found = [] if last is None else [last._replace(raw=last.raw + blank[0])]
+    at = 0 if last is None else blank.end()
+    while at < len(gap):
+        around = _AROUND.match(gap, at)
+        other = _AROUND.search(gap, at)
+        end = around.end() if around else other.start() if other else len(gap)
+        found.append(Piece(name, start + at, gap[at:end], "around" if around else "other"))
+        at = end
+    return b"", found
+
+
+def _faults(name: str, batch: Batch, told: int) -> Iterator[Piece]:
+    return (Piece(name, fault.offset, b"", "fault", fault=fault.text) for fault in batch.faults[told:])
 
 
 def _field(raw: bytes, offset: int) -> str:

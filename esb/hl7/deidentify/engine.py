@@ -73,7 +73,8 @@ class Deidentifier:
         people = self._persons(message, split(message)[1])
         if people is None:
             return line
-        parsed = Line(line, "", message.syntax)
+        text = line.rstrip("\r\n")
+        parsed = Line(text, line[len(text) :], message.syntax)
         _Work(self._secret, self._options, message).replace([parsed], [people[0]], self._people)
         return parsed.text
 

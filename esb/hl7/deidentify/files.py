@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from esb.codecs.hl7v2 import Message
+from esb.codecs.hl7v2 import Message, charsets
 from esb.hl7.deidentify.engine import Deidentifier
 from esb.hl7.sources import Piece, Unreadable, expanded, pieces, read
+
+_LINE: Final = re.compile(rb"[^\r\n]*[\r\n]+|[^\r\n]+")
 
 
 @dataclass(slots=True)
@@ -49,9 +52,13 @@ def _placed(path: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _messages(file: Path, charset: str) -> Iterator[tuple[Piece, Message | Unreadable | None]]:
+    """Of UTF-16 the file is taken as one message, so that it stays in UTF-16."""
     with file.open("rb") as stream:
-        for piece in pieces(str(file), stream):
-            yield piece, read(piece, charset) if piece.number or piece.odd else None
+        whole = charsets.wide(stream.read(4))
+        stream.seek(0)
+        found = [Piece(str(file), 0, stream.read(), "message", 1)] if whole else pieces(str(file), stream)
+        for piece in found:
+            yield piece, None if piece.kind in ("around", "other") else read(piece, charset)
 
 
 def _file(file: Path, target: Path, work: Deidentifier, charset: str, summary: Summary) -> None:
@@ -72,7 +79,7 @@ def _written(
     last: Message | None = None
     for piece, message in found:
         if message is None:
-            waiting.append(piece)
+            waiting += [piece] if piece.kind == "around" else []
         elif isinstance(message, Unreadable):
             summary.problems.append((piece.file, message))
         else:
@@ -89,12 +96,13 @@ def _written(
 
 def _around(waiting: Iterable[Piece], message: Message | None, work: Deidentifier) -> Iterator[bytes]:
     for piece in waiting:
-        if message is None or b"S" not in piece.raw:
-            yield piece.raw
-            continue
-        text = piece.raw.decode(message.charset, "replace")
-        new = work.envelope(text, message)
-        yield piece.raw if new == text else new.encode(message.charset, "replace")
+        for line in _LINE.findall(piece.raw):
+            if message is None or b"S" not in line:
+                yield line
+                continue
+            text = line.decode(message.charset, "replace")
+            new = work.envelope(text, message)
+            yield line if new == text else new.encode(message.charset, "replace")
 
 
 def _free(path: Path) -> Path:
