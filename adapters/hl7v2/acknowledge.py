@@ -62,7 +62,7 @@ class Writer:
     def _header(self, suffix: str) -> str:
         field = self._field
         begin = ["MSH", self._fields[2] if len(self._fields) > 2 else "^~\\&", field(5), field(6), field(3), field(4)]
-        rest = [self._stamp, "", self._type(), self._own_id + suffix, field(11), field(12)]
+        rest = [self._stamp, "", self._type(), self._own_id + suffix, field(11) or "P", field(12)]
         charset = ["", "", "", "", "", field(18)] if field(18) else []
         if suffix:
             charset = ["", "", "NE", "NE", "", field(18)]

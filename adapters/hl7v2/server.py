@@ -159,7 +159,9 @@ class Peer(asyncio.Protocol):
             return
         for raw in messages:
             self._message(raw)
-        if framer.half_ended:
+        if framer.failure:
+            self._broken(framer.failure.reason)
+        elif framer.half_ended:
             self._loop.call_later(GRACE_S, self._complete)
         elif not messages or framer.dropped:
             self._strays()

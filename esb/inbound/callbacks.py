@@ -68,7 +68,7 @@ class Callbacks:
 
 
 def _flaw(error: MappingError) -> Flaw:
-    path = error.path.removeprefix("$")
+    path = error.path.removeprefix("$").removeprefix("message.")
     code = "field_wrong"
     if error.reason == "is missing":
         code = "field_missing"

@@ -21,17 +21,18 @@ class Framer:
     Bytes before VT are skipped. FS ends a message when CR, LF or VT follows, or nothing does: then ``half_ended`` is
     true and ``finish`` takes the message without its CR. VT inside a message begins a new one, the unfinished one is
     dropped. An end with no VT before it, or more than ``limit`` bytes without an end, raise ``DecodeError``; the stream
-    is lost then. ``started`` says that a message has begun and not ended. ``dropped`` has what was skipped or dropped
+    is lost then. Where whole messages came before it they are given and the error is ``failure``. ``started`` says that a message has begun and not ended. ``dropped`` has what was skipped or dropped
     and is no line end, as much of it as ``limit`` until somebody takes it out.
     """
 
-    __slots__ = ("_buffer", "_limit", "_seen", "dropped", "half_ended", "started")
+    __slots__ = ("_buffer", "_limit", "_seen", "dropped", "failure", "half_ended", "started")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = bytearray()
         self._seen = 0
         self.dropped = bytearray()
+        self.failure: DecodeError | None = None
         self.started = False
         self.half_ended = False
 
@@ -44,11 +45,19 @@ class Framer:
         """The messages that ``data`` completes, in order. Raises ``DecodeError``."""
         self._buffer += data
         messages: list[bytes] = []
-        while (message := self._next()) is not None:
-            messages.append(message)
-        if len(self._buffer) > self._limit or any(len(message) > self._limit for message in messages):
-            raise DecodeError(f"a frame is longer than {self._limit} bytes", self._limit)
+        try:
+            while self.failure is None and (message := self._next()) is not None:
+                messages.append(message)
+            if len(self._buffer) > self._limit:
+                self._too_long()
+        except DecodeError as error:
+            self.failure = error
+        if self.failure is not None and not messages:
+            raise self.failure
         return messages
+
+    def _too_long(self) -> None:
+        raise DecodeError(f"a frame is longer than {self._limit} bytes", self._limit)
 
     def finish(self) -> bytes | None:
         """The message that ended with FS alone, now that no CR is to be expected; None when there is none."""
@@ -83,6 +92,8 @@ class Framer:
 
     def _cut(self, end: int, mark: int) -> bytes:
         unfinished, start, message = bytes(self._buffer[:end]).rpartition(START)
+        if len(message) > self._limit:
+            self._too_long()
         if start:
             self._lose(unfinished)
         self._drop(end + mark)
