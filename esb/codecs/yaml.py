@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -85,15 +85,43 @@ def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     return next(iter(difflib.get_close_matches(word, likely, n=1, cutoff=0.6)), None)
 
 
-def within(line: str, mark: Mark, text: str, offset: int) -> Mark:
-    """Where the character at ``offset`` of a value stands; where the value begins when it is folded or escaped.
+def within(lines: Sequence[str], mark: Mark, text: str, offset: int) -> Mark:
+    """Where the character at ``offset`` of a value stands; where the value begins when it is written with escapes.
 
-    ``line`` is the line of ``mark``, which is where the value begins, and ``text`` the value.
+    ``lines`` are those of the file, ``mark`` is where the value begins, and ``text`` the value.
     """
-    written = line[mark.column - 1 :]
+    written = lines[mark.line - 1][mark.column - 1 :]
     quote = written[:1] if written[:1] in ("'", '"') else ""
     before = text[:offset].replace("'", "''") if quote == "'" else text[:offset]
-    return Mark(mark.line, mark.column + len(quote + before)) if written.startswith(quote + before) else mark
+    if written.startswith(quote + before) and "\n" not in before:
+        return Mark(mark.line, mark.column + len(quote + before))
+    return _folded(lines, mark, text, offset, quote) or mark
+
+
+def _folded(lines: Sequence[str], mark: Mark, text: str, offset: int, quote: str) -> Mark | None:
+    """The same for a value of several lines, which differs from what is written in its white space only."""
+    inside = [at for at, char in enumerate(text) if not char.isspace()]
+    ended = offset > (inside[-1] if inside else -1)
+    wanted = inside[:-1] if ended else [at for at in inside if at < offset]
+    standing = _characters(lines, mark, quote)
+    for at in wanted:
+        if next(standing, (mark, ""))[1] != text[at]:
+            return None
+    found, char = next(standing, (mark, ""))
+    if not inside or char != text[inside[len(wanted)]]:
+        return None
+    return Mark(found.line, found.column + 1) if ended else found
+
+
+def _characters(lines: Sequence[str], mark: Mark, quote: str) -> Iterator[tuple[Mark, str]]:
+    """The characters of a value as it is written, without white space, with their places."""
+    first, column = mark.line - 1, mark.column + len(quote) - 1
+    if lines[first][column : column + 1] in (">", "|") and not quote:
+        first, column = first + 1, 0
+    for number, line in enumerate(lines[first:], first + 1):
+        for found in re.finditer(r"''|\S" if quote == "'" else r"\S", line[column:]):
+            yield Mark(number, column + found.start() + 1), found[0][:1]
+        column = 0
 
 
 def load(source: Path | str, name: str | None = None) -> Document:

@@ -22,7 +22,7 @@ class Places:
         document, lines = self._file(place.file)
         mark = document.key_mark(place.path) if place.at_key else document.mark(place.path)
         if place.offset:
-            mark = yaml.within(lines[mark.line - 1], mark, place.text, place.offset)
+            mark = yaml.within(lines, mark, place.text, place.offset)
         return Finding(place.file, *mark, problem.message, problem.hint)
 
     def at(self, file: str, path: PathTuple, message: str, hint: str = "") -> Finding:

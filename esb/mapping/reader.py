@@ -261,7 +261,7 @@ class Reader:
 
     def _place(self, path: PathTuple, text: str, offset: int) -> Mark:
         mark = self.document.mark(path)
-        return within(self.lines[mark.line - 1], mark, text, offset)
+        return within(self.lines, mark, text, offset)
 
 
 def _unpruned(shape: Shape) -> Shape:
