@@ -115,7 +115,7 @@ def wanted(found: Iterable[Piece]) -> Iterator[Piece]:
 
 
 class _Kept:
-    """A stream that keeps what was read from it until somebody takes it; of what is too long to be a message the end."""
+    """A stream that keeps what was read from it until it is taken; of what is too long for a message the end."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._bytes, self._at = stream, bytearray(), 0

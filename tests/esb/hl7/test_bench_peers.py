@@ -130,6 +130,8 @@ async def test_node_hl7_client_sends(node: str, tmp_path: Path) -> None:
             node, "hl7_client.mjs", str(at.port), "3", cwd=PEERS, stdout=asyncio.subprocess.PIPE
         )
         out, _ = await asyncio.wait_for(process.communicate(), 20)
-    assert [json.loads(line) for line in out.splitlines()] == [["AA", "N1"], ["AA", "N2"], ["AA", "N3"]]
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"verdict": "AA", "id": f"NODE{number}"} for number in (1, 2, 3)
+    ]
     kept = [decode(file.read_bytes()) for file in sorted(map(tmp_path.joinpath, os.listdir(tmp_path)))]
-    assert [message.get("PID", 0, 3) for message in kept] == ["P1", "P2", "P3"]
+    assert [message.get("PID", 0, 3) for message in kept] == ["P0000001", "P0000002", "P0000003"]
