@@ -11,14 +11,15 @@ from esb.codecs import yaml
 from esb.codecs.yaml import nearest
 from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding
-from esb.lint.mappings import mapping_findings, translation_findings
+from esb.lint.mappings import mapping_findings, sheet_findings, translation_findings
 from esb.lint.places import Places
 from esb.lint.plan import Plan
 from esb.mapping import Mapping as FieldMapping
-from esb.mapping import Parts, Translation, is_translation, load_mapping, load_parts, load_translation
+from esb.mapping import Parts, Translation, Unreadable, is_translation, load_mapping, load_parts, load_translation
 
 _TABLE = re.compile(r"\b(?:code|meaning)\(\s*(\w+)\s*\)")
-_PART = re.compile(r"\$use:\s*['\"]?([\w.]+)")
+_PART = re.compile(r"\$use['\"]?\s*:\s*['\"]?([\w.-]+)")
+_COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def survey(settings: Settings, plan: Plan) -> Survey:
     except ConfigError as error:
         return Survey({}, {}, (), tuple(error.findings))
     looking = _Looking(settings, plan, parts)
-    findings = [*looking.files(), *looking.unused()]
+    findings = [*looking.strays(), *looking.files(), *looking.unused()]
     return Survey(looking.translations, looking.others, tuple(looking.idle), tuple(sorted(set(findings))))
 
 
@@ -50,6 +51,7 @@ class _Looking:
     def __init__(self, settings: Settings, plan: Plan, parts: Parts) -> None:
         self.parts = parts
         self.folder, self.plan, self.places = settings.mappings, plan, Places()
+        self.named = sorted(self.folder.glob("*/*.yaml"))
         self.used = {one.file for one in plan.mappings.values()} | {one.file for one in plan.translations.values()}
         self.dialects = {endpoint.dialect for endpoint in plan.routes.endpoints.values()}
         self.translations: dict[str, Translation] = {}
@@ -57,10 +59,18 @@ class _Looking:
         self.idle: list[str] = []
         self.texts: dict[str, str] = {}
 
+    def strays(self) -> Iterator[Finding]:
+        """Files that are read by nobody because of where they stand or how they end."""
+        for path in sorted(self.folder.rglob("*.y*ml")):
+            if path.suffix in (".yml", ".yaml") and path not in self.named:
+                message = "stands where nobody reads it"
+                yield Finding(path.as_posix(), 1, 1, message, "mappings are mappings/<dialect>/<operation>.yaml")
+
     def files(self) -> Iterator[Finding]:
         """What is wrong with each file that is not part of the plan."""
-        for path in sorted(self.folder.glob("*/*.yaml")):
-            self.texts[path.as_posix()] = path.read_text(encoding="utf-8")
+        for path in self.named:
+            text = path.read_bytes().decode("utf-8", "replace")  # what is wrong with it its own reader says
+            self.texts[path.as_posix()] = _COMMENT.sub("", text)
             if path.parent.name in ("codes", "parts") or path.as_posix() in self.used:
                 continue
             try:
@@ -80,7 +90,11 @@ class _Looking:
             hint = nearest(path.stem, plan.contract.operations) or "a translation has 'from', 'to' and 'gives'"
             yield Finding(file, 1, 1, f"operation '{path.stem}' is not in the contract", hint)
             return
-        self.others[file] = load_mapping(path, plan.codes, self.parts)
+        try:
+            self.others[file] = load_mapping(path, plan.codes, self.parts)
+        except Unreadable as error:
+            yield from (*error.findings, *sheet_findings(error.sheet, operation, None, self.places))
+            return
         yield from mapping_findings(self.others[file], operation, None, self.places)
         if path.parent.name in self.dialects:
             self.idle.append(file)

@@ -195,7 +195,8 @@ class Mapping(Compiled[Example]):
         root = reader.root(("action", "request", "response", "examples"), ("action", "response"))
         reader.action(root.get("action", "-"))
         reader.request(root.get("request"))
-        read_cases(reader, root.get("response", {"done": None}))
+        if "response" in root:
+            read_cases(reader, root["response"])
         examples = ExampleReader(reader.document, reader.findings).read()
         return Read(reader.document.file, reader.sheet, examples)
 

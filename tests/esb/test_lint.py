@@ -306,9 +306,18 @@ def test_files_that_nothing_uses_are_found_and_other_hospitals_are_checked(demo:
     (mappings / "codes" / "kept.yaml").write_text("source: a standard\nstandard: true\nentries: {a: '1'}\n")
     (mappings / "parts").mkdir(exist_ok=True)
     (mappings / "parts" / "odd.yaml").write_text("pair:\n  takes: [a]\n  gives: $a\n")
+    (mappings / "parts" / "odd-2.yaml").write_text(
+        "a-b: {gives: 1}\nc: {gives: {'$use': 'odd-2.a-b'}}\nd: {gives: {$use : odd-2.c}}\n"
+    )
     (mappings / "his_soap" / "parking.fee.yaml").write_text("action: Fee\nresponse: {done: {}}\n")
     (mappings / "his_soap" / "parking.fees.yaml").write_text("action: Fee\nresponse: {done: {}}\n")
     (mappings / "other" / "x").mkdir(parents=True)
+    (mappings / "other" / "x" / "deep.yaml").write_text("action: Fee\nresponse: {done: {}}\n")
+    (mappings / "other" / "doctor.search.yml").write_text("action: Fee\nresponse: {done: {}}\n")
+    (mappings / "other" / "doctor.search.yaml").write_bytes(b"action: \xb9\xd2\xba\xc5\n")
+    (mappings / "other" / "schedule.list.yaml").write_text(
+        "# {$use: odd.pair} | code(odd)\naction: S\nrequest: {A: $a | x, B: $form}\nresponse: {accepted: {}}\n"
+    )
     (mappings / "other" / "parking.fee.yaml").write_text("action: Fee\nrequest: {A: $plat}\nresponse: {done: {}}\n")
     (mappings / "other" / "turn.yaml").write_text("from: hl7v2\nto: fhir Patient\ngives: {resourceTyp: Patient}\n")
     surveyed = survey(demo.settings, demo.load())
@@ -320,10 +329,15 @@ def test_files_that_nothing_uses_are_found_and_other_hospitals_are_checked(demo:
         "his_soap/parking.fees.yaml:1:1: operation 'parking.fees' is not in the contract (did you mean 'parking.fee'?)",
         "other/parking.fee.yaml:2:14: '$plat': the contract's request has no 'plat' (did you mean 'plate'?)",
         "other/turn.yaml:3:9: what is sent has no 'resourceTyp' (did you mean 'resourceType'?)",
+        "other/x/deep.yaml:1:1: stands where nobody reads it",
+        "other/doctor.search.yml:1:1: stands where nobody reads it",
+        "other/doctor.search.yaml: is not UTF-8 at byte 8",
+        "other/schedule.list.yaml:3:19: unknown function 'x'",
+        "other/schedule.list.yaml:3:25: '$form': the contract's request has no 'form' (did you mean 'from'?)",
         "other/turn.yaml:1:1: a translation has no example",
     ):
         assert any(finding.startswith(part) for finding in found), f"{part} is not in\n" + "\n".join(found)
-    assert not any("kept" in finding for finding in found)
+    assert not any(name in finding for finding in found for name in ("kept", "'odd-2.a-b'", "'odd-2.c'"))
 
 
 def test_the_files_of_the_repository_are_all_used_and_sound(demo: Configured) -> None:
