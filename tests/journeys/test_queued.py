@@ -1,0 +1,248 @@
+"""Queued delivery with the real process: whatever is killed and whenever, nothing is lost and nothing done twice.
+
+I1 an accepted exchange ends, I2 one effect for one intent, I8 what happens once is never sent blindly again. The
+sandbox's ledger is the judge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esb.crash import POINTS
+from tests.bus_process import Bus, start_bus
+from tests.journeys.conftest import QUICK, lock_request, open_slot
+from tests.sandbox_process import Sandbox
+
+UNLOCK = "registration.unlock: {to: his, timeout: 4s, retry: 2}"
+LOCK = "registration.lock:   {to: his, timeout: 4s, settle: registration.find}"
+QUICK_LOCK = QUICK[LOCK]
+QUEUED = {
+    **QUICK,
+    LOCK: QUICK_LOCK.replace("{to: his,", "{to: his, deliver: queued, ordered: $orderNo,"),
+    UNLOCK: "registration.unlock: {to: his, timeout: 1500ms, deliver: queued, retry: 30 over 1m, ordered: $orderNo}",
+}
+KILLED = 137
+AT = ("ready", "later", "taken")
+
+
+@contextlib.contextmanager
+def queued(hospital: Sandbox, changes: Mapping[str, str] = QUEUED, **more: Any) -> Iterator[Bus]:
+    with start_bus(hospital, changes=changes, **more) as bus:
+        yield bus
+
+
+def lock(bus: Bus, slot: dict[str, Any], order: str) -> tuple[int, dict[str, str], Any]:
+    return bus.call("POST", "/v1/registrations/locks", lock_request(slot, order), {"Idempotency-Key": f"K-{order}"})
+
+
+def unlock(bus: Bus, order: str) -> tuple[int, dict[str, str], Any]:
+    return bus.call("DELETE", f"/v1/registrations/locks/{order}", headers={"Idempotency-Key": f"U-{order}"})
+
+
+def ended(bus: Bus, path: str, seconds: float = 30.0) -> Any:
+    return bus.until(path, lambda body: body.get("final"), seconds)
+
+
+def effects(hospital: Sandbox, order: str) -> dict[str, int]:
+    return dict(Counter(row["operation"] for row in hospital.control.ledger(key=order)))
+
+
+def metric(bus: Bus, line: str) -> float:
+    text = bus.call("GET", "/metrics")[2].decode()
+    return next((float(one.rpartition(" ")[2]) for one in text.splitlines() if one.startswith(line)), 0.0)
+
+
+def test_a_queued_lock_is_accepted_and_its_exchange_shows_the_lock(hospital: Sandbox) -> None:
+    with queued(hospital) as bus:
+        slot = open_slot(bus)
+        status, headers, body = lock(bus, slot, "Q1")
+        assert (status, body["outcome"], body["message"]["en"]) == (
+            202,
+            "accepted",
+            "The request was accepted and is being carried out",
+        )
+        end = ended(bus, headers["location"])
+        assert (end["outcome"], end["answer"]["orderNo"]) == ("done", "Q1")
+        status, headers, body = lock(bus, slot, "Q1")
+        assert (status, body, headers["idempotency-replayed"]) == (201, end["answer"], "true")
+        status, headers, _ = unlock(bus, "Q1")
+        assert (status, ended(bus, headers["location"])["answer"]["status"]) == (202, "released")
+        refused = ended(bus, unlock(bus, "Q404")[1]["location"])
+        assert (refused["outcome"], refused["problem"]["code"]) == ("refused", "not_found")
+        assert metric(bus, 'queue_deliveries_total{endpoint="his",result="done"}') == 2
+        assert metric(bus, 'queue_accepted_total{endpoint="his"}') == 3
+    assert effects(hospital, "Q1") == {"lock": 1, "release": 1}
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("operation", ["lock", "unlock"])
+def test_killed_at_every_point_nothing_is_lost_and_nothing_happens_twice(
+    bus: Bus, hospital: Sandbox, tmp_path: Path, point: str, operation: str
+) -> None:
+    slot, order = open_slot(bus), f"C{POINTS.index(point)}"
+    if operation == "unlock":
+        assert lock(bus, slot, order)[0] == 201
+
+    def ask(bus: Bus) -> tuple[int, dict[str, str], Any]:
+        return lock(bus, slot, order) if operation == "lock" else unlock(bus, order)
+
+    with queued(hospital, folder=tmp_path, environ={"ESB_CRASH_AT": point}) as dying:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert ask(dying)[0] == 202
+        assert dying.process.wait(20) == KILLED
+        first = dying.journal(f"registration.{operation}")[-1]["id"]
+    with queued(hospital, folder=tmp_path) as second:
+        assert ask(second)[0] in (200, 201, 202)
+        assert ended(second, f"/v1/exchanges/{first}")["outcome"] == "done"
+        assert ask(second)[1]["idempotency-replayed"] == "true"
+    assert effects(hospital, order) == ({"lock": 1} if operation == "lock" else {"lock": 1, "release": 1})
+    assert len(hospital.control.requests(operation="LockRegistration")) == 1, "what happens once is sent once"
+
+
+def test_killed_again_and_again_with_many_in_work_every_one_ends_once(hospital: Sandbox, tmp_path: Path) -> None:
+    """kill -9 five times while 60 locks are accepted and delivered through a slow hospital that loses answers."""
+    hospital.control.fault("soap", "delay", operation="LockRegistration", seconds=0.15)
+    accepted: dict[str, str] = {}
+    orders = [f"M{number}" for number in range(60)]
+    left = list(orders)
+    for round_ in range(6):
+        with queued(hospital, folder=tmp_path) as bus:
+            slots = [open_slot(bus, skip=skip) for skip in range(4)]
+            killer = threading.Timer(0.4 + 0.1 * round_, bus.kill) if round_ < 5 else None
+            if killer:
+                killer.start()
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                while left:
+                    status, headers, _ = lock(bus, slots[len(left) % 4], left[0])
+                    assert status in (201, 202)
+                    if status == 202:
+                        accepted[left[0]] = headers["location"]
+                    left.pop(0)
+            if killer:
+                killer.join()
+                continue
+            hospital.control.clear_faults()
+            ends = {order: ended(bus, path, 60) for order, path in accepted.items()}
+    assert left == []
+    lost = {order: end for order, end in ends.items() if end["outcome"] not in ("done", "refused")}
+    assert lost == {}
+    for order, end in ends.items():
+        assert effects(hospital, order).get("lock", 0) == (1 if end["outcome"] == "done" else 0), order
+    assert hospital.control.state()["oversold"] == 0
+
+
+def test_a_dead_hospital_is_waited_for(hospital: Sandbox) -> None:
+    with queued(hospital) as bus:
+        ended(bus, lock(bus, open_slot(bus), "D1")[1]["location"])
+        hospital.control.fault("soap", "reset_before", operation="UnlockRegistration")
+        path = unlock(bus, "D1")[1]["location"]
+        state = bus.until(path, lambda _: metric(bus, 'queue_deliveries_total{endpoint="his",result="later"}') >= 2)
+        assert (state["outcome"], state["final"], state["delivery"]) == ("accepted", False, "waiting")
+        hospital.control.clear_faults()
+        assert ended(bus, path)["outcome"] == "done"
+    assert effects(hospital, "D1") == {"lock": 1, "release": 1}
+
+
+def test_a_system_that_hangs_leaves_the_others_alone(hospital: Sandbox) -> None:
+    other = (
+        "  other:\n    adapter: soap\n    dialect: his_soap\n    settings:\n      wsdl: $file.schemas/wsdl/his.wsdl\n"
+    )
+    changes = {
+        **QUEUED,
+        "  index:   ": f"{other}      address: $env.HIS_URL\n  index:   ",
+        "limits: {concurrency: 32, queue: 500": "limits: {concurrency: 4, queue: 500",
+        UNLOCK: QUEUED[UNLOCK].replace("to: his", "to: other"),
+    }
+    with queued(hospital, changes) as bus:
+        slots = [open_slot(bus, skip=skip) for skip in range(5)]
+        ended(bus, lock(bus, slots[0], "H0")[1]["location"])
+        hospital.control.fault("soap", "hang", operation="LockRegistration")
+        for number in range(1, 20):
+            assert lock(bus, slots[number % 4], f"H{number}")[0] == 202
+        assert ended(bus, unlock(bus, "H0")[1]["location"], 3.0)["outcome"] == "done"
+        hospital.control.clear_faults()
+
+
+def test_a_stuck_order_leaves_other_orders_alone(hospital: Sandbox) -> None:
+    with queued(hospital) as bus:
+        for order in ("S1", "S2"):
+            ended(bus, lock(bus, open_slot(bus), order)[1]["location"])
+        hospital.control.fault("soap", "reset_before", operation="UnlockRegistration", times=3)
+        stuck = unlock(bus, "S1")[1]["location"]
+        behind = bus.call("DELETE", "/v1/registrations/locks/S1")[1]["location"]
+        bus.until(stuck, lambda body: body.get("delivery") == "waiting" and _tried(bus))
+        passing = ended(bus, unlock(bus, "S2")[1]["location"])
+        assert passing["outcome"] == "done"
+        assert ended(bus, stuck)["outcome"] == ended(bus, behind)["outcome"] == "done"
+        rows = {row["id"]: row["finished"] for row in bus.journal("registration.unlock")}
+        first, second = (rows[path.rpartition("/")[2]] for path in (stuck, behind))
+        assert first <= second
+
+
+def _tried(bus: Bus) -> bool:
+    return metric(bus, 'queue_deliveries_total{endpoint="his",result="later"}') >= 1
+
+
+def test_a_queued_exchange_runs_with_the_version_in_use_when_it_is_taken(hospital: Sandbox) -> None:
+    with queued(hospital) as bus:
+        ended(bus, lock(bus, open_slot(bus), "V1")[1]["location"])
+        hospital.control.fault("soap", "reset_before", operation="UnlockRegistration")
+        path = unlock(bus, "V1")[1]["location"]
+        before = bus.call("GET", path)[2]["version"]
+        routes = bus.folder / "routes.yaml"
+        routes.write_text(routes.read_text("utf-8").replace("1500ms, deliver", "1600ms, deliver"), encoding="utf-8")
+        os.kill(bus.process.pid, signal.SIGHUP)
+        bus.until("/readyz", lambda body: body["configuration"]["version"] != before)
+        hospital.control.clear_faults()
+        after = ended(bus, path)
+        assert (after["outcome"], after["version"] != before) == ("done", True)
+        assert after["version"] == bus.call("GET", "/readyz")[2]["configuration"]["version"]
+
+
+def test_a_stop_lets_what_is_sent_end_and_keeps_the_rest(hospital: Sandbox, tmp_path: Path) -> None:
+    hospital.control.fault("soap", "delay", operation="LockRegistration", seconds=0.4)
+    changes = {**QUEUED, "limits: {concurrency: 32, queue: 500": "limits: {concurrency: 4, queue: 500"}
+    with queued(hospital, changes, folder=tmp_path) as bus:
+        slot = open_slot(bus)
+        paths = [lock(bus, slot, f"T{number}")[1]["location"] for number in range(12)]
+        bus.until(paths[0], lambda body: body.get("delivery") == "sending" or body["final"])
+        assert bus.stop() == 0
+        states = Counter(row["state"] for row in bus.journal("registration.lock"))
+        assert set(states) <= {"done", "refused", "accepted"}
+        assert states["accepted"] > 0
+    assert len(hospital.control.requests(operation="LockRegistration")) == 12 - states["accepted"]
+    with queued(hospital, changes, folder=tmp_path) as bus:
+        assert {ended(bus, path)["outcome"] for path in paths} <= {"done", "refused"}
+    assert len(hospital.control.requests(operation="LockRegistration")) == 12
+
+
+def test_over_the_bound_the_caller_is_told_when_to_come_back(hospital: Sandbox) -> None:
+    changes = {**QUEUED, "limits: {concurrency: 32, queue: 500": "limits: {backlog: 3, concurrency: 32, queue: 500"}
+    with queued(hospital, changes) as bus:
+        hospital.control.fault("soap", "hang", operation="UnlockRegistration")
+        answers = [unlock(bus, f"B{number}") for number in range(5)]
+        assert [status for status, _, _ in answers] == [202, 202, 202, 503, 503]
+        assert (answers[4][2]["code"], int(answers[4][1]["retry-after"]) >= 5) == ("queue_full", True)
+        hospital.control.clear_faults()
+
+
+def test_the_depth_and_the_age_of_a_queue_are_in_the_metrics(hospital: Sandbox) -> None:
+    with queued(hospital) as bus:
+        hospital.control.fault("soap", "hang", operation="UnlockRegistration")
+        for number in range(3):
+            unlock(bus, f"G{number}")
+        bus.until(
+            "/readyz", lambda _: sum(metric(bus, f'queue_depth{{endpoint="his",where="{at}"}}') for at in AT) == 3
+        )
+        assert metric(bus, 'queue_oldest_seconds{endpoint="his"}') > 0
+        hospital.control.clear_faults()
