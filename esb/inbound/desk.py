@@ -46,7 +46,8 @@ class Desk:
     def take(self, inbound: Inbound, answer: Answer) -> asyncio.Future[bytes]:
         """See ``esb.spi.Intake``."""
         now = self._clock.now()
-        flaw, event, body, mapping = self._event(inbound, now)
+        received = now.isoformat(timespec="milliseconds")
+        flaw, event, body, mapping = self._event(inbound, received[:19] + received[23:])
         arrival = Arrival(
             id=self._ids.new(),
             endpoint=self.endpoint,
@@ -54,7 +55,7 @@ class Desk:
             control=inbound.id,
             kind=inbound.kind,
             peer=inbound.peer,
-            received=now.isoformat(timespec="milliseconds"),
+            received=received,
             state=str(_STATES.get(flaw.code, Taken.PARKED) if flaw else Taken.EVENT),
             event=event,
             reason=f"{flaw.code}: {flaw.text}" if flaw else "",
@@ -71,7 +72,7 @@ class Desk:
         kept.add_done_callback(partial(self._kept, done, answer, arrival))
         return done
 
-    def _event(self, inbound: Inbound, now: datetime) -> tuple[Flaw | None, str, bytes, str]:
+    def _event(self, inbound: Inbound, moment: str) -> tuple[Flaw | None, str, bytes, str]:
         """Why it becomes no event, or the event: its name, its body and by which mapping."""
         if inbound.flaw is not None:
             return inbound.flaw, "", b"", ""
@@ -79,7 +80,6 @@ class Desk:
         try:
             callback = self.callbacks.find(inbound.kind)
             event, mapped_by = callback.event.name, callback.mapped_by
-            moment = now.isoformat(timespec="seconds")
             exchange = {"id": inbound.id, "key": inbound.id, "operation": event, "now": moment}
             return None, event, callback.make(inbound.message, exchange), mapped_by
         except FlawError as error:
