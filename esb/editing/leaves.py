@@ -49,7 +49,7 @@ Skip = Callable[[tuple[str, ...]], bool]
 def leaves(type_: Type, sample: Tree = None, depth: int = MAX_DEPTH, skip: Skip = lambda path: False) -> list[Leaf]:
     """Every plain value of a type with its value in ``sample``, at most ``MAX_LEAVES`` and ``depth`` names deep.
 
-    Paths that are to ``skip`` are left out, and all that is below them.
+    Paths that are to ``skip`` are left out, and all that is below them. A type without fields has none.
     """
     found: list[Leaf] = []
     for leaf in _leaves(Leaf((), type_, required=True, value=sample), depth, skip):
@@ -61,7 +61,8 @@ def leaves(type_: Type, sample: Tree = None, depth: int = MAX_DEPTH, skip: Skip 
 
 def _leaves(at: Leaf, depth: int, skip: Skip) -> Iterator[Leaf]:
     if not at.type.fields:
-        yield at
+        if at.path:
+            yield at
         return
     for name, inner in at.type.fields.items() if len(at.path) < depth else ():
         path = (*at.path, name)

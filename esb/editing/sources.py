@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,10 @@ from lxml import etree
 
 from esb.clock import SystemClock
 from esb.codecs import DecodeError, xml, yaml
-from esb.codecs.hl7v2 import Message
+from esb.codecs.charset import GB18030, UTF8, decode_text
+from esb.codecs.hl7v2 import Message, charsets
 from esb.codecs.hl7v2.tables import message_type
+from esb.codecs.yaml import nearest
 from esb.config.routes import EndpointConfig
 from esb.contract import Operation
 from esb.editing.fhir import resource_leaves, resources_in_bundle
@@ -28,6 +30,10 @@ from esb.types import Type
 
 Style = Literal["tree", "segments", "body", "search"]
 _BY_LOOK = (("MSH", "hl7v2"), ("<", "soap"), ("{", "rest"), ("[", "rest"))
+_SHOWN = 12
+_NO_ADDRESS = "http://localhost"
+"""Nothing is sent: a WSDL without an address describes its operations all the same."""
+_DECLARED = re.compile(r"^(<\?xml[^>]*?) encoding=[\"']([\w.-]{1,40})[\"']")
 _NAMELESS = ("req", "request", "root", "xml", "body", "data")
 
 
@@ -63,14 +69,22 @@ class Reader:
             found = self._fhir(source.removeprefix("fhir:"), operation, action)
         elif "#" in source and not Path(source).is_file():
             found = self._wsdl(*source.rsplit("#", 1))
+        elif known := _operations(Path(source)):
+            raise _fault(source, "is a WSDL", f"name one operation: {source}#{known[0]}; {_listed(known)}")
         else:
             found = self._sample(Path(source), action)
         return found if answer is None else self._answered(found, answer)
 
     def _wsdl(self, file: str, name: str) -> Source:
-        described = self._described("soap", {"wsdl": Path(file)}, name)
+        try:
+            described = self._described("soap", {"wsdl": Path(file), "address": _NO_ADDRESS}, name)
+        except ConfigError as error:
+            raise ConfigError(replace(one, file=file, line=0, column=0) for one in error.findings) from None
         if described == Description():
-            raise _fault(file, f"operation '{name}' cannot be described: neither request nor answer is known")
+            known = _operations(Path(file))
+            if name in known:
+                raise _fault(file, f"operation '{name}' cannot be described: neither request nor answer is known")
+            raise _fault(file, f"has no operation '{name}'", nearest(name, known) or _listed(known))
         request, answer = (leaves(type_, skip=_is_header) for type_ in described)
         return Source(f"{Path(file).name}#{name}", "soap", "tree", name, request, answer)
 
@@ -123,9 +137,11 @@ class Reader:
     def _decoded(self, file: Path) -> tuple[Tree, str, str]:
         """A sample's tree, its text and the adapter that reads its like."""
         try:
-            text = file.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise _fault(str(file), f"cannot be read as UTF-8 text: {error}") from None
+            text = _text(file.read_bytes())
+        except OSError as error:
+            raise _fault(str(file), f"cannot be read: {error.strerror}") from None
+        except DecodeError as error:
+            raise _fault(str(file), f"cannot be read as text: it {error.reason}") from None
         look = text.lstrip()
         adapter = next((name for start, name in _BY_LOOK if look.startswith(start)), "")
         decode: Callable[[str], Tree] | None = getattr(installed("adapter", self.adapters).get(adapter), "decode", None)
@@ -135,6 +151,32 @@ class Reader:
             return decode(text), text, adapter
         except (AdapterError, DecodeError) as error:
             raise _fault(str(file), str(error)) from None
+
+
+def _text(data: bytes) -> str:
+    """A sample as text, by the charset that it declares, UTF-8 where it declares none; the declaration is left out."""
+    if data.lstrip(b"\x0b").startswith(b"MSH"):
+        return charsets.read(data, "", UTF8)[0]
+    found = _DECLARED.match(data[:200].decode("latin-1"))
+    text, _ = decode_text(data, found[2] if found else None, (UTF8, GB18030))
+    return _DECLARED.sub(r"\1", text)
+
+
+def _operations(file: Path) -> list[str]:
+    """The operations of a WSDL; none of a file that is no WSDL or cannot be read."""
+    try:
+        root = xml.parse(_text(file.read_bytes()), drop_controls=True)
+    except (OSError, DecodeError):
+        return []
+    if etree.QName(root).localname not in ("definitions", "description"):
+        return []
+    found = (one.get("name") for one in root.iter("{*}operation"))
+    return list(dict.fromkeys(name for name in found if name))
+
+
+def _listed(operations: Sequence[str]) -> str:
+    more = ", ..." if len(operations) > _SHOWN else ""
+    return "operations: " + (", ".join(operations[:_SHOWN]) + more if operations else "none")
 
 
 def _hl7(message: Message) -> Type:
@@ -181,5 +223,5 @@ def _root(text: str) -> str:
     return "" if name.lower() in _NAMELESS else name
 
 
-def _fault(file: str, message: str) -> ConfigError:
-    return ConfigError([Finding(re.sub(r"\s+", " ", file), 0, 0, message)])
+def _fault(file: str, message: str, hint: str = "") -> ConfigError:
+    return ConfigError([Finding(re.sub(r"\s+", " ", file), 0, 0, message, hint)])

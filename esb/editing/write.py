@@ -13,6 +13,8 @@ from esb.model import Tree
 
 _PLAIN = re.compile(r"[A-Za-z\u4e00-\u9fff$/](?:(?!: | #)[^\x00-\x1f\x7f-\x9f\ufffe\uffff])*(?<![: ])")
 _RESERVED = re.compile(r"(?i)(true|false|null|yes|no|on|off|~)$")
+_BLOCK = re.compile(r"[^\s\x00-\x1f].*\n")
+"""Text of several lines; one that begins with a blank would set the block's indentation."""
 _COLUMN = 48
 
 
@@ -89,11 +91,19 @@ def _fields(node: Fields, indent: int) -> Iterator[str]:
 def _entry(head: str, node: Node, indent: int) -> Iterator[str]:
     if isinstance(node, Line):
         yield from _line(head, node, indent)
-    elif not node.entries:
-        yield f"{head} {'{}' if isinstance(node, Fields) else '[]'}"
-    else:
-        yield head
-        yield from _fields(node, indent + 2) if isinstance(node, Fields) else _items(node, indent + 2)
+        return
+    yield f"{head} {'{}' if isinstance(node, Fields) else '[]'}" if _is_bare(node) else head
+    yield from _fields(node, indent + 2) if isinstance(node, Fields) else _items(node, indent + 2)
+
+
+def _is_bare(node: Fields | Items) -> bool:
+    """Whether it holds nothing but remarks: YAML reads them as null."""
+    return all(isinstance(entry, Remark) or _is_remarks(entry) for entry in node.entries)
+
+
+def _is_remarks(entry: object) -> bool:
+    """An item that is nothing but remarks has no dash."""
+    return isinstance(entry, Fields) and bool(entry.entries) and _is_bare(entry)
 
 
 def _items(node: Items, indent: int) -> Iterator[str]:
@@ -112,12 +122,14 @@ def _dashed(node: Fields, indent: int) -> Iterator[str]:
         yield f"{' ' * indent}# {node.entries[0].text}"
         node = Fields(node.entries[1:])
     lines = list(_fields(node, indent + 2))
+    if not lines:
+        return
     yield f"{' ' * indent}- {lines[0].lstrip()}"
     yield from lines[1:]
 
 
 def _line(head: str, line: Line, indent: int) -> Iterator[str]:
-    if isinstance(line.value, str) and "\n" in line.value:
+    if isinstance(line.value, str) and _BLOCK.match(line.value):
         yield f"{head} |"
         yield from (f"{' ' * (indent + 2)}{part}" for part in line.value.rstrip("\n").split("\n"))
         return

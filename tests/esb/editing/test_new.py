@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,9 @@ def test_without_a_place_it_is_printed() -> None:
     ("arguments", "message"),
     [
         (("registration.fnd", "--from", f"{WSDL}#FindRegistration"), "did you mean 'registration.find'?"),
-        (("registration.find", "--from", f"{WSDL}#FindRegistratio"), "cannot be described"),
+        (("registration.find", "--from", f"{WSDL}#FindRegistratio"), "did you mean 'FindRegistration'?"),
+        (("registration.find", "--from", f"{WSDL}#Nothing"), "operations: SearchDoctors, ListSchedules"),
+        (("registration.find", "--from", WSDL), "is a WSDL (name one operation: "),
         (("registration.find", "--from", "nothing.xml"), "cannot be read"),
         (("registration.find", "--from", "fhir:Nothing"), "FHIR R4 has no resource 'Nothing'"),
         (("registration.find", "--from", f"{WSDL}#FindRegistration", "--to", "hiss"), "did you mean 'his'?"),
@@ -136,3 +139,39 @@ def test_a_hospitals_own_words_are_understood(tmp_path: Path) -> None:
 )
 def test_names_are_read_as_concepts(name: str, concepts: set[str]) -> None:
     assert load_words().read(name) == concepts
+
+
+@pytest.mark.parametrize("declared", [' encoding="GBK"', ""])
+def test_a_sample_is_read_by_its_charset(declared: str, tmp_path: Path) -> None:
+    sample = tmp_path / "sample.xml"
+    sample.write_bytes(
+        f'<?xml version="1.0"{declared}?><Find><OrderNo>R1</OrderNo><类型>门诊</类型></Find>'.encode("gbk")
+    )
+    printed = new("registration.find", "--from", str(sample))
+    assert printed.exit_code == 0, printed.output
+    assert yaml.load(printed.output).value["request"]["类型"] == "门诊"
+
+
+def test_a_part_of_which_nothing_is_alike_is_empty_and_not_null(tmp_path: Path) -> None:
+    sample = tmp_path / "sample.hl7"
+    sample.write_text("MSH|^~\\&|A|B|C|D|2026||QBP^Q22|1|P|2.5\rZZZ|^^^9\rQPD|1\r", "utf-8")
+    printed = new("report.get", "--from", str(sample))
+    assert printed.exit_code == 0, printed.output
+    assert all(isinstance(segment, dict) for segment in yaml.load(printed.output).value["request"])
+
+
+def test_a_wsdl_needs_no_address_and_a_request_no_fields(tmp_path: Path) -> None:
+    text = Path(WSDL).read_text("utf-8")
+    wsdl = tmp_path / "his.wsdl"
+    wsdl.write_text(re.sub(r"<soap:address [^>]*/>", '<soap:address location="REPLACE_ME"/>', text), "utf-8")
+    assert new("registration.find", "--from", f"{wsdl}#FindRegistration").exit_code == 0
+    wsdl.write_text("<nothing/>", "utf-8")
+    refused = new("registration.find", "--from", f"{wsdl}#FindRegistration")
+    assert (refused.exit_code, refused.output.startswith(f"{wsdl}: ")) == (2, True)
+
+
+def test_a_sample_answer_that_begins_with_blanks_is_written_so_that_it_loads(tmp_path: Path) -> None:
+    answer = tmp_path / "answer.xml"
+    answer.write_text("\t<Answer>\n  <Code>0</Code>\n</Answer>\n", "utf-8")
+    printed = new("registration.find", "--from", f"{WSDL}#FindRegistration", "--answer", str(answer))
+    assert printed.exit_code == 0, printed.output
