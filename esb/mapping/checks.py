@@ -207,6 +207,12 @@ class _Walk:
             steps = _steps(name, type_)
             given.setdefault(steps[0] if steps[1:] else "", set()).add(steps[1] if steps[1:] else name)
             found = type_.at(steps)
+            if members := _members(name, type_):
+                self.typist.add(
+                    replace(place, at_key=True),
+                    "a choice is written with its type",
+                    f"such as {', '.join(members[:3])}",
+                )
             if isinstance(found, Lost):
                 hint = nearest(found.step, found.known)
                 self.typist.add(replace(place, at_key=True), f"{_whole(strict)} has no '{found.step}'", hint)
@@ -219,10 +225,11 @@ class _Walk:
         """What must be there and is not; ``segment`` where the fields of an HL7 segment are given by their paths."""
         if isinstance(type_, Lost) or type_.sort != "structure":
             return
-        missing = [name for name, inner in type_.fields.items() if inner.required and name not in given]
+        missing = [name for name, inner in type_.fields.items() if inner.required and not _given(name, given)]
         if missing:
             mark = f"{segment}-" if segment else ""
-            hint = "" if strict else f"write '{mark}{missing[0]}: null' where the system does without it"
+            first = next(iter(_members(missing[0], type_)), missing[0])
+            hint = "" if strict else f"write '{mark}{first}: null' where the system does without it"
             place = Place(shape.file, shape.path)
             if shape.fields:
                 place = Place(shape.file, (*shape.path, shape.fields[0][0]), at_key=True)
@@ -260,6 +267,20 @@ def _clashes(given: Type, strict: bool) -> Iterable[Sort]:
     if given.sort in _TIMES:
         return [sort for sort in _TIMES if sort != given.sort]
     return ("text", "integer", "decimal", "truth", *_TIMES) if given.sort == "structure" and not given.many else ()
+
+
+def _members(choice: str, type_: Type) -> list[str]:
+    """The names that a FHIR choice is written with; none for any other name."""
+    return [name for name in type_.fields if choice.endswith("[x]") and _is_member(name, choice)]
+
+
+def _is_member(name: str, choice: str) -> bool:
+    stem = choice.removesuffix("[x]")
+    return name.startswith(stem) and name[len(stem) :][:1].isupper()
+
+
+def _given(name: str, given: Iterable[str]) -> bool:
+    return name in given or (name.endswith("[x]") and any(_is_member(one, name) for one in given))
 
 
 def _whole(strict: bool) -> str:
