@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from functools import lru_cache
 
 from esb.codecs import DecodeError
@@ -28,6 +29,8 @@ _CODECS = {
     "ISOIR159": "iso2022_jp_1",
     "KSX1001": "euc_kr",
 } | {f"{prefix}8859{part}": f"iso8859-{part}" for prefix in ("", "ISO") for part in (*range(1, 12), 13, 14, 15, 16)}
+
+_CHUNK = 1 << 16
 
 _WIDER = {"gbk": "gb18030", "gb2312": "gb18030"}
 """GB18030 holds these two, and their senders mix them up."""
@@ -115,6 +118,28 @@ def read(data: bytes, configured: str, default: str) -> tuple[str, str, str]:
             continue
         return text, candidate, _deviation(text, candidate, name)
     raise DecodeError(f"is not {name[:20] or 'ASCII'}, nor UTF-8, nor GB18030", _first_bad(data))
+
+
+def fitting(data: bytes, configured: str, default: str) -> tuple[str, str]:
+    """What ``read`` reads a long message with, and what deviated, without holding all of its text. Not of UTF-16."""
+    name = configured or declared(data) or default
+    for candidate in _candidates(data, name):
+        if _fits(data, candidate):
+            return candidate, _deviation(data[:4000].decode(candidate, "ignore"), candidate, name)
+    raise DecodeError(f"is not {name[:20] or 'ASCII'}, nor UTF-8, nor GB18030", _first_bad(data))
+
+
+def _fits(data: bytes, candidate: str) -> bool:
+    try:
+        if candidate.startswith("iso2022_"):
+            data.decode(candidate)
+        else:
+            reader = codecs.getincrementaldecoder(candidate)()
+            for at in range(0, len(data), _CHUNK):
+                reader.decode(data[at : at + _CHUNK], at + _CHUNK >= len(data))
+    except UnicodeError:
+        return False
+    return True
 
 
 def wide(data: bytes) -> str | None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from esb.codecs import DecodeError
 from esb.codecs.hl7v2 import charsets
 from esb.codecs.hl7v2.repetition import NULL, Repetition, piece
 from esb.codecs.hl7v2.syntax import NEVER, STANDARD, Syntax, syntax
 
+MOST_FIELDS: Final = 1000
 _HEADERS = frozenset(("MSH", "FHS", "BHS"))
 _UNDIVIDED = Syntax(*(NEVER,) * 5, "", "ascii")
 
 
 class Segment:
-    """One segment. Fields are split when the first one is asked for."""
+    """One segment. Fields are split when the first one is asked for, 1,000 of them: more are found by ``fields``."""
 
     __slots__ = ("_fields", "_syntax", "name", "text")
 
@@ -93,11 +95,16 @@ class Segment:
 
     def fields(self) -> list[str]:
         """The fields as they stand on the wire; the index is the HL7 field number, 0 the name."""
-        return list(self._fields or self._split())
+        fields = list(self._fields or self._split())
+        return fields if len(fields) < MOST_FIELDS else self._every_field()
+
+    def _every_field(self) -> list[str]:
+        return self.text.split(self._syntax.field)
 
     def _split(self) -> list[str]:
-        self._fields = self.text.split(self._syntax.field)
-        return self._fields
+        fields = self._fields = self.text.split(self._syntax.field, MOST_FIELDS + 1)
+        del fields[MOST_FIELDS + 1 :]
+        return fields
 
 
 class Header(Segment):
@@ -122,11 +129,13 @@ class Header(Segment):
         text = self.get(field)
         return [Repetition(text, _UNDIVIDED)] if text else []
 
+    def _every_field(self) -> list[str]:
+        name, *rest = super()._every_field()
+        return [name, self._syntax.field, *rest]
+
     def _split(self) -> list[str]:
-        mark = self._syntax.field
-        fields = self.text.split(mark)
-        fields.insert(1, mark)
-        self._fields = fields
+        fields = super()._split()
+        fields.insert(1, self._syntax.field)
         return fields
 
 
@@ -207,6 +216,12 @@ class Message:
         return index
 
 
+def segment_of(line: str, syntax: Syntax) -> Segment:
+    """The segment that is written so."""
+    name = line.partition(syntax.field)[0]
+    return (Header if name in _HEADERS else Segment)(name, line, syntax)
+
+
 def truncated(message: Message) -> list[str]:
     """Those of a message whose MSH-2 has a fifth character. A mark that is meant is written as an escape."""
     marks, seen, found = message.syntax, Counter[str](), []
@@ -244,23 +259,31 @@ def decode(data: bytes, charset: str | None = None, *, default: str = "") -> Mes
     charset, odd = charset or "", ""
     if charset and charsets.codec(charset) is None:
         raise DecodeError(f"'{charset[:20]}' is no charset")
+    if len(data) > LARGE:
+        from esb.codecs.hl7v2 import large
+
+        return large.decode(data, charset, default)
     if data.isascii() and 27 not in data and 0 not in data[:2]:
         text = data.decode("ascii")
-        codec = _codec_of_escapes(data, charset, default)
+        codec = codec_of_escapes(data, charset, default)
     else:
         text, codec, odd = charsets.read(data, charset, default)
     return of_text(data, text, codec, odd)
+
+
+LARGE: Final = 1 << 20
+"""Messages of more bytes are kept as bytes, see ``large``."""
 
 
 def of_text(data: bytes, text: str, codec: str, odd: str = "") -> Message:
     """The message in ``text``, which ``codec`` made of ``data``. Raises ``DecodeError``."""
     if text.startswith("MSH|^~\\&|"):
         return Message(data, text, _standard(codec), (odd,) if odd else ())
-    marks, strange = _header(text, codec)
+    marks, strange = delimiters(text, codec)
     return Message(data, text, marks, tuple(filter(None, (odd, strange))))
 
 
-def _codec_of_escapes(data: bytes, charset: str, default: str) -> str:
+def codec_of_escapes(data: bytes, charset: str, default: str) -> str:
     """Bytes within ASCII need their charset for ``\\X..\\`` only."""
     if b"\\X" in data or not data.startswith(b"MSH|^~\\&"):
         return charsets.codec(charset or charsets.declared(data) or default) or "utf-8"
@@ -271,7 +294,8 @@ def _standard(codec: str) -> Syntax:
     return syntax("|", STANDARD, codec)[0]
 
 
-def _header(text: str, codec: str) -> tuple[Syntax, str]:
+def delimiters(text: str, codec: str) -> tuple[Syntax, str]:
+    """The syntax of the message that begins so, and what is odd about it; see ``syntax``. Raises ``DecodeError``."""
     line = text.lstrip("\ufeff\r\n\t ")[:200]
     if line[:3] in ("FHS", "BHS"):
         raise DecodeError("is a batch, not one message", 0)

@@ -16,6 +16,10 @@ NEVER = "\r"
 _KEPT = re.compile(r"H|N|\.[a-z]{2} ?(?:[+-]?\d+)?|Z\w*")
 _SET = re.compile(r"C([0-9A-F]{4})|M([0-9A-F]{4}(?:[0-9A-F]{2})?)")
 _FORMATTING = re.compile(r"(\\(?:H|N|\.(?:br|sp|fi|nf|in|ti|sk|ce) ?(?:[+-]?\d+)?)\\)")
+_WINDOW = 1 << 16
+_MARGIN = 256
+"""Long texts are read a window at a time, for memory; its last escapes are left to the next, with their neighbours."""
+
 _BEYOND = re.compile(r"[^\x00-\x7f]+")
 _HEX = re.compile(r"X((?:[0-9A-Fa-f]{2})+)")
 
@@ -49,13 +53,40 @@ class Syntax:
         self._written = written | {13: f"{escape}X0D{escape}", 10: f"{escape}X0A{escape}"}
 
     def unescaped(self, text: str) -> str:
-        """What ``text`` means: delimiters, ``\\X..\\`` and character sets decoded; other escapes as they are."""
+        """What ``text`` means: delimiters, ``\\X..\\`` and character sets decoded; other escapes as they are.
+
+        Of more than 65,536 characters a character set ends with each window of that many.
+        """
+        if len(text) <= _WINDOW:
+            parts = text.split(self.escape)
+            return self._read(parts, len(parts) - 1, len(parts) - 1)[0]
+        found = []
+        at = 0
+        while at < len(text):
+            meaning, used = self._window(text[at : at + _WINDOW], at + _WINDOW >= len(text))
+            found.append(meaning)
+            at += used
+        return "".join(found)
+
+    def _window(self, text: str, final: bool) -> tuple[str, int]:
+        """What a piece of a long text means, and how many of its characters that is."""
+        parts = text.split(self.escape)
+        last = len(parts) - 1
+        if final or not last:
+            return self._read(parts, last, last)[0], len(text)
+        if last == 1:
+            return (parts[0], len(parts[0])) if parts[0] else (text, len(text))
+        parts[last] = ""
+        meaning, used = self._read(parts, last, max(2, last - _MARGIN), whole=False)
+        return meaning, sum(map(len, parts[:used])) + used - 1
+
+    def _read(self, parts: list[str], last: int, enough: int, *, whole: bool = True) -> tuple[str, int]:
+        """What the parts between escape characters mean, ``enough`` of them or a few more, and how many that are."""
         mark = self.escape
-        parts = text.split(mark)
         out = [parts[0]]
         switches = []
-        at, last = 1, len(parts) - 1
-        while at < last:
+        at = 1
+        while at < enough:
             meaning, used = self._meaning(parts, at, last)
             if meaning is None and used == 2:
                 switches.append(len(out))
@@ -63,9 +94,9 @@ class Syntax:
             else:
                 out.append(mark + parts[at] if meaning is None else meaning + parts[at + used - 1])
             at += used
-        if at == last:
+        if whole and at == last:
             out.append(mark + parts[last])
-        return self._switched(out, switches) if switches else "".join(out)
+        return self._switched(out, switches) if switches else "".join(out), at
 
     def _meaning(self, parts: list[str], at: int, last: int) -> tuple[str | None, int]:
         """The meaning of the escape whose body is ``parts[at]`` and how many parts it takes.
@@ -102,14 +133,13 @@ class Syntax:
 
         A run that no charset makes sense of stays as it is, whole: to try each of its ends would take for ever.
         """
-        digits = []
+        run = bytearray()
         used = 0
         while (
             at + used < last and (match := _HEX.fullmatch(parts[at + used])) and (not used or not parts[at + used - 1])
         ):
-            digits.append(match[1])
+            run += bytes.fromhex(match[1])
             used += 2
-        run = bytes.fromhex("".join(digits))
         for codec in (self.codec, "utf-8", "gb18030") if run else ():
             try:
                 return run.decode(codec), used

@@ -60,7 +60,7 @@ def _all(message: Message, version: str, profile: Profile | None) -> Iterator[Fa
         yield from laid_out.faults
     by_segment = dict(_rules(laid_out.root)) if laid_out else {}
     seen: Counter[str] = Counter()
-    for segment in message:
+    for segment in laid_out.root if laid_out else message:
         occurrence = seen[segment.name]
         seen[segment.name] += 1
         rule = by_segment.get(id(segment))

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from esb.codecs import DecodeError
 from esb.codecs.hl7v2 import build, decode, formatted_text, from_tree, parse, path, plain_text, to_tree
+from esb.codecs.hl7v2 import syntax as module
+from esb.codecs.hl7v2.syntax import syntax
 
 MSH = "MSH|^~\\&|HIS|H1|HUB|WX|20260115093000||ADT^A28|M1|P|2.5|||AL|NE|CHN|"
 ADT = (MSH + 'UNICODE UTF-8\rEVN|A28\rPID|1||P1^^^HIS&1.2&ISO^PI~X9^^^GA^NI||测试^患者|""|19000101|M\rZXX|a\r').encode()
@@ -72,6 +74,25 @@ def test_many_escapes_that_mean_nothing_stay_and_take_no_time() -> None:
     assert pid5("\\XFF\\a\\XE5\\\\X8C\\\\XBB\\") == "\\XFF\\a医"
     text = "\\XFF\\" * 50_000
     assert pid5(text) == text
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.sampled_from([r"\F\\", "\\", r"\X41", r"\XE6\\", r"\XB5\\XBC\\", "a", "bcdefgh", r"\.br", "H", "", "\\E"]),
+        max_size=60,
+    ),
+    st.integers(8, 40),
+)
+def test_a_long_text_means_what_a_short_one_does(pieces: list[str], window: int) -> None:
+    """But for a run of hexadecimal escapes that is longer than what windows share."""
+    marks, text = syntax("|", "^~\\&", "utf-8")[0], "".join(pieces)
+    whole = marks.unescaped(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_WINDOW", window)
+        patch.setattr(module, "_MARGIN", 6)
+        found = marks.unescaped(text)
+    assert found == whole or r"\XB5" in text
 
 
 def test_the_null_of_hl7_is_a_value() -> None:

@@ -16,9 +16,9 @@ FOUND = {
     "a frame that never began after three that did": (oracles.stream, b"\x0bA\x1c\r\x0bB\x1c\r\x7f|1\r\x1c\r"),
 }
 
-WORDS = r"MSH|^~\&| MSH|^~\&#|A# | ^ ~ & \ \X4 \M2442\ \C2842\ \.br\ 测 ADD| DSC|1|F FHS|^~\& BHS| BTS|2 FTS|1 |ORU^R01| |2.5|"
+WORDS = r"MSH|^~\&| MSH|^~\&#|A# | ^ ~ & \ \X4 \M2442\ \C2842\ \.br\ 测 ADD| DSC|1|F FHS|^~\& BHS| BTS|2 FTS|1"
 PIECES = st.sampled_from(
-    [word.encode() for word in f"{WORDS} PID|1||P1 OBX|1|NM|A||1".split()]
+    [word.encode() for word in f"{WORDS} |ORU^R01| |2.5| PID|1||P1 OBX|1|NM|A||1".split()]
     + [bytes((byte,)) for byte in b"\r\n\x0b\x1c\xff\x81\0"]
     + [b"\x1c\r", b"\x1b$B", b"\x1b(B", b"\x1b-A"]
 )
