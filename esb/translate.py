@@ -16,7 +16,7 @@ class Translator:
     """A translation with the code tables and parts that stand beside its folder; raises ``ConfigError``."""
 
     def __init__(self, file: Path, clock: Clock) -> None:
-        folder = file.parent.parent
+        folder = file.parent.parent if file.parent.name not in ("", "..") else file.resolve().parent.parent
         codes = load_codes(folder / "codes")
         self.translation = load_translation(file, codes, load_used_parts(folder / "parts", codes, [file]))
         self._clock, self._ids = clock, Ids(clock)

@@ -140,3 +140,14 @@ def test_a_bad_message_is_named_and_the_others_are_written(folder: Path) -> None
     assert [each.name for each in (folder / "out").iterdir()] == ["good.json"]
     assert f"{files[0]}: {folder}/adt/adt.yaml:7: gives.gender: $PID-8 meaning(gender)" in done.stderr
     assert f"{files[1]}: does not begin with MSH" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "file"), [("adt", "adt.yaml"), ("codes", "../adt/adt.yaml"), ("adt/x", "../adt.yaml")]
+)
+def test_tables_and_parts_are_found_from_wherever_one_stands(
+    folder: Path, place: str, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / place).mkdir(exist_ok=True)
+    monkeypatch.chdir(folder / place)
+    assert CliRunner().invoke(main, ["translate", file, str(folder / "good.hl7")]).exit_code == 0
