@@ -271,7 +271,7 @@ class Pipeline:
         if answered := await self._opened(record, self._backlog.accept(record)):
             return answered
         crash.at("after_accept_before_answer")
-        self._metrics.queue_accepted.labels(record.lane.endpoint.name).inc()
+        record.lane.accepted.inc()
         return self._journal.accepted(record)
 
     async def _opened(self, record: Record, opening: Awaitable[Earlier | None]) -> Result | None:

@@ -101,6 +101,7 @@ class Journal:
         lane.counts[ending.outcome].inc()
         lane.seconds.observe(seconds)
         plain = exchange.effect is Effect.READ and ending.outcome in (Outcome.DONE, Outcome.REFUSED)
+        plain = plain or ending.outcome is Outcome.ACCEPTED  # its end is logged when it is delivered
         (self._log.debug if plain else self._log.info)(
             "exchange_ended",
             exchange=exchange.id,

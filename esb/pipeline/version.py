@@ -56,6 +56,7 @@ class Lane:
         self.mapped_by = route.mapped_by or route.mapping.file
         self.version = version
         self.is_queued = route.config.is_queued
+        self.accepted = metrics.queue_accepted.labels(endpoint.name)
         self.retries = 0 if operation.effect is Effect.ONCE or self.is_queued else route.config.retry.times
         cached = operation.effect is Effect.READ and route.config.cache_s > 0
         self.cache: Cache[Result] | None = Cache(clock, route.config.cache_s) if cached else None

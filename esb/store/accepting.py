@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -47,9 +48,19 @@ def accept(connection: sa.Connection, offered: Sequence[Accepted]) -> list[Earli
     found = [claims.claim(one.row) for one in offered]
     fresh = [one for one, earlier in zip(offered, found, strict=True) if earlier is None]
     claims.write()
-    _insert(connection, insert_sql, [packed(one.row) for one in fresh])
+    _insert(connection, _insert_rows, [packed(one.row) for one in fresh])
     queue.insert(connection, list(_in_order(connection, fresh)))
     return found
+
+
+@lru_cache(_LARGEST)
+def _insert_rows(dialect: sa.Dialect, rows: int) -> str:
+    return insert_sql(dialect, rows)
+
+
+@lru_cache(_LARGEST)
+def _insert_keys(dialect: sa.Dialect, rows: int) -> str:
+    return insert_text(idempotency, _KEY_NAMES, dialect, rows)
 
 
 class _Claims:
@@ -81,10 +92,7 @@ class _Claims:
         return None
 
     def write(self) -> None:
-        def text(dialect: sa.Dialect, rows: int) -> str:
-            return insert_text(idempotency, _KEY_NAMES, dialect, rows)
-
-        _insert(self._connection, text, self._new)
+        _insert(self._connection, _insert_keys, self._new)
         if self._again:
             self._connection.execute(_RECLAIM, self._again)
 

@@ -8,6 +8,7 @@ step is one statement or a few within the writer's transaction, and says what it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -126,8 +127,13 @@ def insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Add rows, each the values of ``NAMES``."""
     for at in range(0, len(rows), _LARGEST):
         some = rows[at : at + _LARGEST]
-        text = insert_text(queue, NAMES, connection.dialect, len(some))
+        text = _insert_text(connection.dialect, len(some))
         connection.exec_driver_sql(text, tuple(value for row in some for value in row))
+
+
+@lru_cache(_LARGEST)
+def _insert_text(dialect: sa.Dialect, rows: int) -> str:
+    return insert_text(queue, NAMES, dialect, rows)
 
 
 def take(connection: sa.Connection, endpoint: str, most: int, now: int, lease_ends: int) -> list[Queued]:
