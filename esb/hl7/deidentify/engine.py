@@ -101,25 +101,29 @@ class _Work:
 
     def replace(self, lines: list[Line], persons: list[bytes], people: People) -> Callable[[str], str]:
         """First what is typed, which tells who the people are; then all else. Gives the same for other texts."""
-        values = {person: Values(self._secret, self._fit, people.days(person), self._known) for person in set(persons)}
+        values = {
+            person: Values(self._secret, self._fit, people.days(person), self._known, people.is_id)
+            for person in set(persons)
+        }
         for line, person in zip(lines, persons, strict=True):
-            self._typed(line, Fields(values[person], self._syntax), staff=self._options.staff)
+            self._typed(line, values[person], self._options.staff)
         for line, person in zip(lines, persons, strict=True):
             self._rest(line, values[person])
         return values[persons[0]].unknown
 
     def replace_staff(self, lines: list[Line]) -> None:
         """Nobody's times are moved."""
-        fields = Fields(Values(self._secret, self._fit, 0, self._known), self._syntax)
+        values = Values(self._secret, self._fit, 0, self._known, lambda _: False)
         for line in lines:
-            self._typed(line, fields, staff=True, others=False)
+            self._typed(line, values, staff=True, others=False)
 
-    def _typed(self, line: Line, fields: Fields, *, staff: bool, others: bool = True) -> None:
+    def _typed(self, line: Line, values: Values, staff: bool, others: bool = True) -> None:
         for number in line.numbers() if line.is_segment else ():
             wire, field = line[number], rules().field(line.name, number)
-            if not wire or not (staff if field.staff else others):
+            if not wire or not (field.staff or others):
                 continue
             name = self._type(line, field)
+            fields = Fields(values, self._syntax, times=field.staff and not staff)
             if name in _QUERIES:
                 line[number] = fields.query(wire, _QUERIES[name])
             elif name in rules().types:
@@ -138,13 +142,17 @@ class _Work:
     def _rest(self, line: Line, values: Values) -> None:
         fields = Fields(values, self._syntax)
         for number in line.numbers():
-            if number in line.done or not line[number]:
+            if not line[number]:
                 continue
             field = rules().field(line.name, number)
             name = self._type(line, field)
             if not field.known:
                 change = self._noted(values.unknown, _name(line, number))
-            elif field.staff or (name != "text" and (field.type != "varies" or name in rules().numbers)):
+            elif (
+                number in line.done
+                or field.staff
+                or (name != "text" and (field.type != "varies" or name in rules().numbers))
+            ):
                 change = values.coded
             else:
                 change = values.searched

@@ -17,10 +17,13 @@ _QUERY: Final = re.compile(r"@?([A-Z][A-Z0-9]{2})\.(\d+)(?:\.(\d+))?(?:\.\d+)?")
 
 
 class Fields:
-    """Fields of one message for one person, wire to wire. A wire in which nothing is replaced comes back as it was."""
+    """Fields of one message for one person, wire to wire. A wire in which nothing is replaced comes back as it was.
 
-    def __init__(self, values: Values, syntax: Syntax) -> None:
-        self._values, self._syntax = values, syntax
+    With ``times`` nothing but times is replaced: for staff that stay who they are.
+    """
+
+    def __init__(self, values: Values, syntax: Syntax, *, times: bool = False) -> None:
+        self._values, self._syntax, self._times = values, syntax, times
         self._marks = (syntax.component, syntax.subcomponent)
 
     def typed(self, wire: str, type_name: str) -> str:
@@ -54,12 +57,16 @@ class Fields:
 
     def _composite(self, wire: str, type_name: str, level: int) -> str:
         """A repetition (``level`` 0) or a component (1) of a type."""
+        if type_name == "NDL" and not self._is_ndl(wire):
+            type_name = "XCN"
         kinds = rules().types[type_name]
+        if self._times:
+            kinds = {number: kind for number, kind in kinds.items() if kind == "time" or kind in rules().types}
         if level > 1:
             return self._leaf(wire, lambda text: self._values.of(kinds.get(1, ""), text))
         mark = self._marks[level]
         parts = wire.split(mark)
-        digit = self._check_digit(parts) if type_name == "CX" else ""
+        digit = self._check_digit(parts) if type_name == "CX" and not self._times else ""
         done = self._together(parts, kinds, level)
         key = letters("".join(part for number, part in enumerate(parts, 1) if kinds.get(number) in ("place", "code")))
         for number, kind in kinds.items():
@@ -68,6 +75,11 @@ class Fields:
         if digit and parts[1] not in ("", _NULL):
             parts[1] = numbers.check_digit(digit, "".join(filter(str.isdigit, parts[0]))) or parts[1]
         return mark.join(parts)
+
+    def _is_ndl(self, wire: str) -> bool:
+        """Whether a person is in the first component: other senders have the person where a person and times belong."""
+        parts = wire.split(self._syntax.component)
+        return self._syntax.subcomponent in parts[0] or not any(part[:1].isalpha() for part in parts[1:3])
 
     def _kind(self, wire: str, kind: str, level: int, key: str) -> str:
         if kind in rules().types:

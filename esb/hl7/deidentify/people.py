@@ -11,24 +11,30 @@ _LEAST_DAYS, _SPAN_DAYS = 28, 365
 
 
 class People:
-    """Persons as sets of ids, of which digests are kept and nothing else: some 200 bytes an id.
+    """Persons as sets of ids, of which digests are kept and nothing else: some 250 bytes an id.
 
     Fill it with every message first, then ask. A person is the least digest of its ids.
     """
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
+        self._ids: set[bytes] = set()
         self._above: dict[bytes, bytes] = {}
         self._of_control: dict[bytes, bytes] = {}
 
     def add(self, ids: Iterable[str], controls: Iterable[str] = ()) -> None:
         """One person's ids, and the control ids (MSH-10) of messages about that person."""
         digests = self._digests(ids)
+        self._ids.update(digests)
         for digest in digests:
             self._join(digests[0], digest)
         for control in controls:
             if digests:
                 self._of_control[self._digest(f"control {control}")] = digests[0]
+
+    def is_id(self, word: str) -> bool:
+        """Whether it is the id of anyone, in whatever message."""
+        return self._digest(word.strip().casefold()) in self._ids
 
     def person(self, ids: Iterable[str]) -> bytes | None:
         """Whose ids these are; None without ids that are anyone's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from typing import Final
 
 from esb.hl7.deidentify import numbers, times, words
@@ -11,7 +12,8 @@ from esb.hl7.deidentify.known import Known, Reach
 from esb.hl7.deidentify.rules import rules
 from esb.hl7.deidentify.secret import Secret
 
-_OTHER: Final = "|".join((numbers.EMAIL, numbers.CARD, numbers.SSN, numbers.PHONE, times.WRITTEN))
+_WORD: Final = r"(?<![^\W_])(?=[a-z]*\d)[a-z0-9]{6,40}(?![^\W_])"
+_OTHER: Final = "|".join((numbers.EMAIL, numbers.CARD, numbers.SSN, numbers.PHONE, times.WRITTEN, _WORD))
 _DOCUMENT: Final = re.compile(r"[A-Za-z0-9+/=\s]{200,}")
 REMOVED: Final = "removed"
 
@@ -19,8 +21,9 @@ REMOVED: Final = "removed"
 class Values:
     """The replacements for one person in one message. Every method gives the value itself where nothing is replaced."""
 
-    def __init__(self, secret: Secret, fit: words.Fits, days: int, known: Known) -> None:
-        self._secret, self._fit, self._days, self._known = secret, fit, days, known
+    def __init__(self, secret: Secret, fit: words.Fits, days: int, known: Known, is_id: Callable[[str], bool]) -> None:
+        """``is_id`` tells the ids of all people, also of those of other messages."""
+        self._secret, self._fit, self._days, self._known, self._is_id = secret, fit, days, known, is_id
 
     def of(self, kind: str, text: str, key: str = "") -> str:
         """``kind`` is one of ``rules.yaml``; ``key`` the whole that the value is a part of (an address)."""
@@ -101,4 +104,8 @@ class Values:
         if card is None and re.fullmatch(numbers.CARD, text):
             return numbers.identifier(text, self._secret, self._fit)
         moved = card or times.shifted_written(text, self._days)
-        return moved or numbers.phone(text, self._secret, self._fit)
+        if moved:
+            return moved
+        if re.fullmatch(_WORD, text, re.IGNORECASE) and not re.fullmatch(numbers.PHONE, text):
+            return numbers.identifier(text, self._secret, self._fit) if self._is_id(text) else text
+        return numbers.phone(text, self._secret, self._fit)

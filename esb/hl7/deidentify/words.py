@@ -15,6 +15,8 @@ Fits = Callable[[str], bool]
 """Whether a character can be written in the message's charset."""
 
 _TRIES: Final = 256
+_LONGEST: Final = 4
+"""Bytes of a character; some codecs spell in more what they do not have."""
 _BLOCK: Final = 32
 _WORD: Final = re.compile(r"\w+")
 
@@ -26,7 +28,7 @@ def fits(codec: str) -> Fits:
     @lru_cache(4096)
     def test(char: str) -> bool:
         try:
-            return len(char.encode(codec)) > 0
+            return len(char.encode(codec)) <= _LONGEST
         except UnicodeError:
             return False
 
@@ -64,9 +66,9 @@ def name(family: str, given: str, secret: Secret, fit: Fits) -> tuple[str, str]:
     component agree.
     """
     picks = secret.picks("name", letters(family + given))
-    whole = (family or given).strip() if not (family and given) else ""
+    whole = (family or given) if not (family and given) else ""
     if is_han(whole):
-        size = surname_length(whole)
+        size = len(whole) - len(whole.lstrip()) + surname_length(whole.strip())
         new = _han_name(whole[:size], whole[size:], picks, fit)
         return ("".join(new), given) if family else (family, "".join(new))
     if is_han(family + given):
