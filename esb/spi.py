@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -28,6 +28,7 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "AdapterSettings",
+    "Answer",
     "Call",
     "Clock",
     "ConfigError",
@@ -154,6 +155,7 @@ FLAWS = {
     "code_unknown": "a field has a code that is in no table",
     "event_wrong": "the event made of it breaks the contract",
     "conflict": "another message was sent with the same id",
+    "misplaced": "its number is not the one that is expected of its sender",
     "not_kept": "it could not be stored; it may be sent again",
 }
 """Code -> what it means."""
@@ -165,7 +167,8 @@ class Inbound:
 
     ``sender`` and ``id`` are by what a repeat is known; an empty ``id`` is never one. ``kind`` is what callbacks are
     chosen by (``ORU^R01``), ``message`` what their mappings read, ``peer`` the address it came from. With a ``flaw``
-    the message is kept as it is and becomes no event.
+    the message is kept as it is and becomes no event. ``sequence`` is its number where its sender counts: each must be
+    one more than the last that became an event; 0 asks which number is expected, and is kept nowhere.
     """
 
     raw: bytes
@@ -175,6 +178,16 @@ class Inbound:
     peer: str = ""
     message: Tree = None
     flaw: Flaw | None = None
+    sequence: int | None = None
+
+
+class Answer(Protocol):
+    """What to send back for a message that became an event (None) or has a flaw.
+
+    ``expected`` is the number of the sender's next message, where it counts. Any thread may call it, more than once.
+    """
+
+    def __call__(self, flaw: Flaw | None, expected: int | None = None) -> bytes: ...
 
 
 class Intake(Protocol):
@@ -184,12 +197,11 @@ class Intake(Protocol):
     def full(self) -> bool:
         """So much waits to be kept that nothing more should be read."""
 
-    def take(self, inbound: Inbound, answer: Callable[[Flaw | None], bytes]) -> asyncio.Future[bytes]:
+    def take(self, inbound: Inbound, answer: Answer) -> asyncio.Future[bytes]:
         """Keep a message. The result is what to send back, once the message is durable and never before.
 
         That is ``answer(None)`` for a message that became an event, ``answer(flaw)`` for one that did not, the stored
-        answer for a repeat. ``answer`` may be called in another thread, and more than once. Messages are kept in the
-        order of these calls.
+        answer for a repeat. Messages are kept in the order of these calls.
         """
 
     def count(self, what: str) -> None:

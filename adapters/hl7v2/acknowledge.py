@@ -32,8 +32,9 @@ _CODES: Final = {
     "field_missing": _Code("101", "Required field missing"),
     "field_wrong": _Code("102", "Data type error"),
     "code_unknown": _Code("103", "Table value not found"),
-    "out_of_sequence": _Code("100", "Segment sequence error"),
+    "misplaced": _Code("100", "Segment sequence error"),
 }
+_PLACES: Final = {"misplaced": "MSH-13", "unwanted": "MSH-9.1", "unwanted_event": "MSH-9.2", "conflict": "MSH-10"}
 _INTERNAL: Final = _Code("207", "Application internal error")
 _MAX_TEXT = 200
 
@@ -81,7 +82,7 @@ class Writer:
     def _error(self, flaw: Flaw) -> str:
         """ERR as of 2.5, or its one field of before."""
         code, sub, mark = _code(flaw), self._syntax.subcomponent, self._syntax.field
-        segment, *numbers = _place(flaw.path)
+        segment, *numbers = _place(flaw.path or _PLACES.get(flaw.code, ""))
         if self._version < "2.5":
             coded = sub.join([code.code, code.text, "HL70357"])
             field = numbers[0] if numbers else ""
@@ -100,18 +101,20 @@ class Writer:
         return self._fields[number] if number < len(self._fields) else ""
 
 
-def answers(writer: Writer, mode: Mode, accept: str, application: str, flaw: Flaw | None) -> bytes:
+def answers(
+    writer: Writer, mode: Mode, accept: str, application: str, flaw: Flaw | None, expected: int | None = None
+) -> bytes:
     """Every frame that is due. ``accept`` and ``application`` are MSH-15 and MSH-16 of the message."""
     if mode == "original" or (mode == "by_message" and not accept and not application):
-        return writer.write(verdict(flaw), flaw)
+        return writer.write(verdict(flaw), flaw, expected=expected)
     if mode == "enhanced" and not accept and not application:
         accept = "AL"
     frames = b""
     commit = commit_verdict(flaw)
     if _is_due(accept, is_good=commit == "CA"):
-        frames = writer.write(commit, None if commit == "CA" else flaw)
+        frames = writer.write(commit, None if commit == "CA" else flaw, expected=expected)
     if commit == "CA" and _is_due(application, is_good=flaw is None):
-        frames += writer.write(verdict(flaw), flaw, "A")
+        frames += writer.write(verdict(flaw), flaw, "A", expected)
     return frames
 
 
@@ -124,7 +127,7 @@ def commit_verdict(flaw: Flaw | None) -> str:
     """CA says that it is kept: whatever else is wrong with it is for the application to say."""
     if flaw is not None and _code(flaw).rejects:
         return "CR"
-    return "CE" if flaw is not None and flaw.code in ("not_kept", "out_of_sequence") else "CA"
+    return "CE" if flaw is not None and flaw.code in ("not_kept", "misplaced") else "CA"
 
 
 def _is_due(condition: str, *, is_good: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections import deque
 from functools import partial
@@ -18,6 +19,7 @@ GRACE_S = 0.1
 """How long after FS a CR is waited for; some senders never send it."""
 _TICK_S = 1.0
 _RESUME_S = 0.02
+_NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 _STRAY_BYTES = 4096
 """So much before any VT is no slip of a sender but another protocol."""
 _KEPT_BYTES = 64 * 1024
@@ -83,7 +85,8 @@ class MllpListener:
         kind = fields[9].split(message.syntax.repetition, 1)[0].split(message.syntax.component)
         flaw_ = None if fields[10] else Flaw("id_missing", "MSH-10 is missing", "MSH-10")
         sender = f"{fields[3]}|{fields[4]}"
-        inbound = Inbound(raw, sender, fields[10], "^".join(kind[:2]), address, message, flaw_)
+        sequence = int(fields[13]) if self.settings.sequence and _NUMBER.fullmatch(fields[13]) else None
+        inbound = Inbound(raw, sender, fields[10], "^".join(kind[:2]), address, message, flaw_, sequence)
         return inbound, self.writer(message), fields[15], fields[16]
 
     def writer(self, message: Message) -> Writer:
@@ -210,7 +213,7 @@ class Peer(asyncio.Protocol):
         if len(self._due) >= self._settings.in_flight or self._intake.full:
             self._pause()
 
-    def _to_unreadable(self, writer: Writer, flaw: Flaw | None) -> bytes:
+    def _to_unreadable(self, writer: Writer, flaw: Flaw | None, expected: int | None = None) -> bytes:
         return writer.write("AR", flaw) if self._settings.unreadable == "reject" else b""
 
     def _complete(self) -> None:
@@ -292,7 +295,7 @@ def listen(settings: ListenerSettings) -> MllpListener:
     return MllpListener(settings)
 
 
-def _silence(flaw: Flaw | None) -> bytes:
+def _silence(flaw: Flaw | None, expected: int | None = None) -> bytes:
     return b""
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
 from esb.clock import Clock, Ids
 from esb.inbound.callbacks import Callbacks, FlawError
 from esb.observe import Metrics, get_logger
-from esb.spi import Flaw, Inbound
+from esb.spi import Answer, Flaw, Inbound
 from esb.store import Arrival, Settled, Store, StoreError, Taken
-
-Answer = Callable[[Flaw | None], bytes]
 
 _DIGEST_BYTES = 16
 _STATES = {"unreadable": Taken.UNREADABLE, "unwanted": Taken.UNWANTED, "unwanted_event": Taken.UNWANTED}
@@ -46,6 +43,7 @@ class Desk:
     def take(self, inbound: Inbound, answer: Answer) -> asyncio.Future[bytes]:
         """See ``esb.spi.Intake``."""
         now = self._clock.now()
+        counted = inbound.sequence
         received = now.isoformat(timespec="milliseconds")
         flaw, event, body, mapping = self._event(inbound, received[:19] + received[23:])
         arrival = Arrival(
@@ -61,13 +59,14 @@ class Desk:
             reason=f"{flaw.code}: {flaw.text}" if flaw else "",
             mapping=mapping,
             version=self.callbacks.version,
-            sequence=0,
+            sequence=-1 if counted is None else counted,
             digest=hashlib.blake2b(inbound.raw, digest_size=_DIGEST_BYTES).digest(),
             raw=inbound.raw,
             body=body,
-            answer=answer(flaw),
+            answer=answer(flaw) if counted is None else answer(flaw, counted if flaw else counted + 1),
         )
-        kept = self._store.receive(arrival, self._since(now), partial(_conflict, arrival, answer))
+        misplaced = None if counted is None else partial(_misplaced, arrival, answer)
+        kept = self._store.receive(arrival, self._since(now), partial(_conflict, arrival, answer), misplaced)
         done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         kept.add_done_callback(partial(self._kept, done, answer, arrival))
         return done
@@ -110,6 +109,17 @@ class Desk:
     def _tell(self, state: Taken, arrival: Arrival) -> None:
         reason = arrival.reason if state is not Taken.CONFLICT else "another message was sent with the same id"
         _log.warning(f"message_{state}", endpoint=self.endpoint, exchange=arrival.id, reason=reason)
+
+
+def _misplaced(arrival: Arrival, answer: Answer, expected: int) -> Arrival:
+    """The row of a message that comes before its turn, or the answer to the question whose turn it is."""
+    if arrival.sequence == 0:
+        return arrival._replace(state=str(Taken.EVENT), answer=answer(None, expected))
+    flaw = Flaw("misplaced", f"its number should be {expected}")
+    reason = f"{flaw.code}: {flaw.text}"
+    return arrival._replace(
+        state=str(Taken.PARKED), event="", body=b"", reason=reason, answer=answer(flaw, expected), sequence=-1
+    )
 
 
 def _conflict(arrival: Arrival, answer: Answer) -> Arrival:

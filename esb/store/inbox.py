@@ -37,7 +37,7 @@ class Arrival(NamedTuple):
 
     ``sender`` and ``control`` together are who sent it and by which id; a row with an empty ``control`` is no repeat of
     any other. ``digest`` is that of ``raw``. ``event`` is the name of the event and ``body`` the event as JSON.
-    ``sequence`` is the number that its sender gave it, 0 for none.
+    ``sequence`` is the number that its sender gave it: 0 asks for the one that is expected, -1 is none.
     """
 
     id: str
@@ -62,13 +62,15 @@ class Arrival(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Offer:
     """An arrival that may be a repeat, and its row. ``since``: earlier ones received before it do not count;
-    ``conflict`` makes the arrival of a message whose id an other message has.
+    ``conflict`` makes the arrival of a message whose id an other message has. ``misplaced`` makes that of one whose
+    number is not the expected one; of a sender that does not count there is none.
     """
 
     arrival: Arrival
     row: tuple[str | int | bytes, ...]
     since: str
     conflict: Callable[[], Arrival]
+    misplaced: Callable[[int], Arrival] | None = None
 
 
 class Settled(NamedTuple):
@@ -111,6 +113,7 @@ inbox = sa.Table(
         for name in COLUMNS
     ),
 )
+sa.Index("inbox_sequence", inbox.c.endpoint, inbox.c.sender, inbox.c.position, sqlite_where=inbox.c.sequence > 0)
 inbox_key = sa.Table(
     "inbox_key",
     metadata,

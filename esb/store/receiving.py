@@ -6,7 +6,8 @@ an index that is kept with every message costs a page of the disk for each sende
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ class _Batch:
     def __init__(self, connection: sa.Connection, last: int, held: dict[_Key, _Earlier]) -> None:
         self._connection, self._held = connection, held
         self._rows: list[tuple[Any, ...]] = []
+        self._sequences: dict[tuple[str, str], int] = {}
         self.last = last
         self.keys: dict[_Key, int] = {}
 
@@ -91,12 +93,35 @@ class _Batch:
         key = (arrival.endpoint, arrival.sender, arrival.control)
         earlier = self._held.get(key) if arrival.control else None
         if earlier is None or earlier.arrival.received < offer.since:
-            return self._keep(key, offer)
+            return self._keep(key, offer) if offer.misplaced is None else self._counted(key, offer, offer.misplaced)
         if earlier.arrival.digest != arrival.digest:
             return self._conflict(offer.conflict())
         if earlier.arrival.state not in _TRIED_AGAIN or earlier.is_new:
             return _settled(earlier.arrival, is_repeat=True)
+        if offer.misplaced is not None and self._expected(arrival) not in (None, arrival.sequence):
+            return _settled(earlier.arrival, is_repeat=True)
         return self._again(key, earlier, offer)
+
+    def _counted(self, key: _Key, offer: Offer, misplaced: Callable[[int], Arrival]) -> Settled:
+        arrival, expected = offer.arrival, self._expected(offer.arrival)
+        if arrival.sequence == 0:
+            return _settled(misplaced(expected or 1), is_repeat=True)
+        if expected is not None and arrival.sequence != expected:
+            wrong = misplaced(expected)
+            return self._keep(key, replace(offer, arrival=wrong, row=stored(wrong)))
+        if arrival.state == Taken.EVENT:
+            self._sequences[arrival.endpoint, arrival.sender] = arrival.sequence
+        return self._keep(key, offer)
+
+    def _expected(self, arrival: Arrival) -> int | None:
+        """None of a sender of whom nothing is known: it may begin anywhere."""
+        key = (arrival.endpoint, arrival.sender)
+        if key not in self._sequences:
+            last = self._connection.scalar(_LAST, {"its_endpoint": key[0], "its_sender": key[1]})
+            if last is None:
+                return None
+            self._sequences[key] = last
+        return self._sequences[key] + 1
 
     def insert(self) -> None:
         dialect = self._connection.dialect
@@ -123,7 +148,8 @@ class _Batch:
         arrival, where = offer.arrival, inbox.c.position == earlier.position
         if arrival.state == Taken.EVENT:
             self._connection.execute(inbox.update().where(where).values(state=str(Taken.SUPERSEDED)))
-            return self._keep(key, offer)
+            self._sequences.pop((arrival.endpoint, arrival.sender), None)
+            return self._keep(key, offer) if offer.misplaced is None else self._counted(key, offer, offer.misplaced)
         values = dict(zip(COLUMNS, offer.row, strict=True)) | {"id": earlier.arrival.id}
         self._connection.execute(inbox.update().where(where).values(**values))
         return _settled(arrival, is_repeat=True)
@@ -149,6 +175,13 @@ def _held(
             yield key, _Earlier(position, arrival, is_new=False)
 
 
+_LAST = (
+    sa.select(inbox.c.sequence)
+    .where(inbox.c.endpoint == sa.bindparam("its_endpoint"), inbox.c.sender == sa.bindparam("its_sender"))
+    .where(inbox.c.sequence > 0, inbox.c.state == str(Taken.EVENT))
+    .order_by(inbox.c.position.desc())
+    .limit(1)
+)
 _ROW = sa.select(inbox).where(inbox.c.position == sa.bindparam("its_position"))
 
 

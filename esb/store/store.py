@@ -96,13 +96,19 @@ class Store:
         """Make the end of an opened exchange durable, and the fate of its key."""
         await self._writer.do(lambda connection: finish_exchange(connection, row, fate))
 
-    def receive(self, arrival: Arrival, since: str, conflict: Callable[[], Arrival]) -> asyncio.Future[Settled]:
+    def receive(
+        self,
+        arrival: Arrival,
+        since: str,
+        conflict: Callable[[], Arrival],
+        misplaced: Callable[[int], Arrival] | None = None,
+    ) -> asyncio.Future[Settled]:
         """Keep a message that a system sent us, unless it is a repeat; its future has the answer after the commit.
 
         Messages are kept in the order of these calls. The future ends with ``StoreError`` when nothing was kept. For
-        ``since`` and ``conflict`` see ``Offer``.
+        ``since``, ``conflict`` and ``misplaced`` see ``Offer``.
         """
-        offer = Offer(arrival, stored(arrival), since, conflict)
+        offer = Offer(arrival, stored(arrival), since, conflict, misplaced)
         return self._writer.put(self._receiving.settle, offer, len(arrival.raw))
 
     async def transact(self, work: Callable[[sa.Connection], _T]) -> _T:

@@ -116,3 +116,23 @@ async def test_a_sender_that_wants_nothing_hears_nothing_and_its_message_is_kept
         sender.writer.write(frame(adt("M1", msh="|||NE|NE")) + frame(adt("M2")))
         assert at(await sender.answer(), "MSA", 2) == "M2"
         assert [row.control for row in await his.rows()] == ["M1", "M2"]
+
+
+async def test_a_sender_that_counts_is_told_which_number_is_expected(tmp_path: Path) -> None:
+    """Sequence number protocol: MSH-13 in, MSA-4 out."""
+
+    def numbered(control: str, number: int) -> bytes:
+        return adt(control, msh=f"|{number}")
+
+    async with station(tmp_path, sequence=True) as his:
+        sent = [numbered("L0", 0), numbered("M1", 1), numbered("M2", 2), numbered("M4", 4), numbered("M2", 2)]
+        heard = await his.send(*sent, numbered("M3", 3), numbered("M4", 4), numbered("L1", 0))
+    assert [(at(one, "MSA", 1), at(one, "MSA", 4)) for one in heard] == [
+        *(("AA", "1"), ("AA", "2"), ("AA", "3"), ("AE", "3"), ("AA", "3")),
+        *(("AA", "4"), ("AA", "5"), ("AA", "5")),
+    ]
+    async with station(tmp_path, sequence=True) as his:
+        (again,) = await his.send(numbered("L2", 0))
+        events = await his.store.events(0)
+    assert at(again, "MSA", 4) == "5", "the number outlives a restart"
+    assert [event.control for event in events] == ["M1", "M2", "M3", "M4"]
