@@ -153,7 +153,7 @@ class Chooser:
     def _endpoint(self, mapping: FieldMapping) -> Endpoint | None:
         """The system that the mapping speaks to, or one of the same dialect."""
         routes, dialect = self.plan.routes, Path(mapping.file).parent.name
-        named = [name for name, config in routes.endpoints.items() if config.dialect == dialect]
+        named = [name for name, config in routes.endpoints.items() if config.dialect == dialect and not config.listens]
         return next((self.plan.endpoints[name] for name in named), None)
 
     @staticmethod

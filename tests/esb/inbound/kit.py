@@ -135,7 +135,7 @@ async def station(
     metrics, clock = Metrics(), SystemClock()
     kept = store() if store else Store(f"sqlite:///{folder}/esb.db", metrics)
     await kept.start()
-    listener = listen(ListenerSettings(listen="mllp://127.0.0.1:0", **settings))
+    listener = listen(ListenerSettings(**{"listen": "mllp://127.0.0.1:0", **settings}))
     desk = Desk("his", callbacks(folder, *(on or ("ADT",)), text=text), kept, clock, Ids(clock), metrics)
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
