@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from esb import __version__
 from esb.errors import ConfigError
 from esb.hl7.commands import decode_files, encode_files, hl7
 
+_WHERE = ("ready", "later", "held", "taken", "settling", "parked")
 _FORMATS = ("hl7v2", "xml", "fhir", "form", "json")
 _File = click.Path(exists=True, allow_dash=True, path_type=Path)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people.")
@@ -69,15 +71,15 @@ def lint(routes: Path | None, as_json: bool) -> None:
     A finding is FILE:LINE:COLUMN, what is wrong and the nearest valid word. Translations, the mappings of other
     hospitals in the same folder and files that nothing uses are looked at too. Exit status 2 when there is any.
     """
-    from esb.lint import survey
+    from esb.clock import SystemClock
+    from esb.lint import examine, survey
+    from esb.observe import Metrics
 
-    try:
-        plan = _load(routes)
-        surveyed = survey(_settings(routes), plan)
-        if surveyed.findings:
-            raise ConfigError(surveyed.findings)
-    except ConfigError as error:
-        _print_findings(error, as_json)
+    settings = _guarded(lambda: _settings(routes))
+    plan, findings = examine(settings, os.environ, SystemClock(), Metrics())
+    surveyed = survey(settings, plan) if plan is not None else None
+    if surveyed is None or findings or surveyed.findings:
+        _print_findings(ConfigError([*findings, *(surveyed.findings if surveyed else ())]), as_json)
         sys.exit(2)
     counts = {"routes": len(plan.routes.routes), "endpoints": len(plan.endpoints), "mappings": len(plan.mappings)}
     if plan.translations:
@@ -429,6 +431,70 @@ def diff(old: str, new: str, recorded: Path, routes: Path | None, as_json: bool)
     else:
         click.echo(as_text(report))
     sys.exit(2 if not report.compared else 1 if report.differences else 0)
+
+
+@main.group()
+def queue() -> None:
+    """What was accepted and waits: list, show, release, discard. Works beside a running bus."""
+
+
+@queue.command("list")
+@click.option("--where", multiple=True, type=click.Choice(_WHERE), help="Only these; by default all.")
+@click.option("--endpoint", default="", help="Only this endpoint's.")
+@click.option("--most", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many.")
+@_as_json
+def queue_list(where: tuple[str, ...], endpoint: str, most: int, as_json: bool) -> None:
+    """List what waits, the oldest first, with why it waits."""
+    found = _at_desk(lambda desk: desk.list(where, endpoint, most))
+    if as_json:
+        _print_json({"messages": found})
+        return
+    for one in found:
+        facts = (one["id"], one["operation"], f"to {one['endpoint']}", one["where"], f"{one['age_s']}s old")
+        click.echo("  ".join((*facts, f"{one['tries']} tries", one["reason"])))
+    click.echo(f"{len(found)} messages")
+
+
+@queue.command("show")
+@click.argument("exchange")
+def queue_show(exchange: str) -> None:
+    """Show one as JSON, with its request; patient data is masked."""
+    _print_json(_at_desk(lambda desk: desk.show(exchange)))
+
+
+@queue.command("release")
+@click.argument("exchanges", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why it will be well now.")
+def queue_release(exchanges: tuple[str, ...], reason: str) -> None:
+    """Let parked EXCHANGES be tried again, with all their tries."""
+    from esb.parked import Desk
+
+    for exchange in exchanges:
+        _at_desk(partial(Desk.release, exchange_id=exchange, reason=reason))
+        click.echo(f"{exchange} released")
+
+
+@queue.command("discard")
+@click.argument("exchanges", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why it is not wanted any more; kept in the journal with your name.")
+def queue_discard(exchanges: tuple[str, ...], reason: str) -> None:
+    """End parked EXCHANGES: they are not sent any more."""
+    from esb.parked import Desk
+
+    for exchange in exchanges:
+        _at_desk(partial(Desk.discard, exchange_id=exchange, reason=reason))
+        click.echo(f"{exchange} discarded")
+
+
+def _at_desk(work: Callable[[Any], Any]) -> Any:
+    from esb.clock import SystemClock
+    from esb.parked import Desk, NotParkedError
+
+    try:
+        return _guarded(lambda: work(Desk(_settings(None), SystemClock())))
+    except NotParkedError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
