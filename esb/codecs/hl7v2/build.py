@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from esb.codecs import EncodeError
@@ -63,7 +64,7 @@ def flat(segments: Tree, deep: int = 0) -> list[Mapping[str, Tree]]:
         raise EncodeError(_CONTENTS, "$")
     found: list[Mapping[str, Tree]] = []
     for segment in segments:
-        if isinstance(segment, Mapping) and segment:
+        if segment and (type(segment) is dict or isinstance(segment, Mapping)):
             found.append(segment)
         elif segment is not None:
             found += flat(segment, deep + 1)
@@ -71,10 +72,15 @@ def flat(segments: Tree, deep: int = 0) -> list[Mapping[str, Tree]]:
 
 
 class _Plan(NamedTuple):
-    """The segment that every path names, and the paths in the order in which they are written."""
+    """The segment that every path names, and the paths in the order in which they are written.
+
+    ``line`` is the segment with ``%s`` for each of them, "" when they overlap, and ``values`` takes them out.
+    """
 
     name: str
     places: list[tuple[Place, str]]
+    line: str
+    values: Callable[[Mapping[str, Tree]], tuple[Tree, ...]]
 
 
 @lru_cache(4096)
@@ -95,17 +101,37 @@ def _plan(paths: tuple[Any, ...]) -> _Plan:
         if place[2:] in found:
             raise ValueError("is given twice", path)
         found[place[2:]] = path
-    return _Plan(next(iter(names)), sorted(found.items()))
+    name, places = next(iter(names)), sorted(found.items())
+    order = tuple([path for _, path in places])
+    values = itemgetter(*order) if len(order) > 1 and order != paths else _in_order
+    return _Plan(name, places, _template(name, [place for place, _ in places]), values)
+
+
+def _in_order(segment: Mapping[str, Tree]) -> tuple[Tree, ...]:
+    return tuple(segment.values())
+
+
+def _template(name: str, places: Sequence[Place]) -> str:
+    try:
+        return _whole_line(name, [(place, "%s") for place in places], syntax("|", STANDARD, "ascii")[0], 0)
+    except EncodeError:
+        return ""
 
 
 def _line(segment: Mapping[str, Tree], marks: Syntax, number: int) -> str:
     try:
-        name, places = _plan(tuple(segment))
+        name, places, line, take = _plan(tuple(segment))
     except ValueError as error:
         reason, path = error.args
         raise EncodeError(reason, f"$[{number}]" + (f".{path}" if path else "")) from None
     if (number == 0) != (name == "MSH"):
         raise EncodeError("MSH must come first, and once", f"$[{number}]")
+    taken = take(segment)
+    try:
+        if line and _PLAIN.fullmatch("".join(taken)):
+            return line % taken
+    except TypeError:
+        pass
     values = []
     for place, path in places:
         value = segment[path]
@@ -115,6 +141,10 @@ def _line(segment: Mapping[str, Tree], marks: Syntax, number: int) -> str:
             values.append((place, value))
         else:
             values += _values(value, place, path, marks, f"$[{number}].{path}")
+    return _whole_line(name, values, marks, number)
+
+
+def _whole_line(name: str, values: Sequence[tuple[Place, str]], marks: Syntax, number: int) -> str:
     head = f"MSH|{STANDARD}" if name == "MSH" else name
     return head + _joined(values, 2 if name == "MSH" else 0, marks, number) + "\r"
 

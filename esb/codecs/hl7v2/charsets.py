@@ -59,6 +59,7 @@ _SWITCHED = {"iso2022_jp": ("jisx0208",), "iso2022_jp_1": ("jisx0212",), "shift_
 """The sets that ISO 2022 switches to where MSH-18 names these."""
 
 
+@lru_cache(512)
 def codec(name: str, *, wide: bool = False) -> str | None:
     """The Python codec of an MSH-18 value (``GB 18030-2000``, ``UNICODE UTF-8``, ``8859/1``); None when unknown.
 

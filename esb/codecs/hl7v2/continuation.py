@@ -51,7 +51,10 @@ def joined(fragments: Sequence[Message]) -> Message:
                 _append(lines, segment, first.syntax.field)
     text = "\r".join(lines) + "\r"
     odd = dict.fromkeys(deviation for fragment in fragments for deviation in fragment.deviations)
-    made = of_text(text.encode(_codec(fragments)), text, first.charset)
+    try:
+        made = of_text(text.encode(_codec(fragments)), text, first.charset)
+    except UnicodeEncodeError:
+        raise DecodeError("holds what its charset reads but cannot write") from None
     return Message(made.raw, text, made.syntax, tuple(odd))
 
 

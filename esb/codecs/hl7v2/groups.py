@@ -36,7 +36,7 @@ class Group:
         self, segment: str, occurrence: int, field: int, repetition: int = 1, component: int = 0, subcomponent: int = 0
     ) -> str | None:
         """The value in the ``occurrence``-th (from 0) segment of that name, or None; see ``Segment.get``."""
-        found = (self._index or self._indexed()).get(segment)
+        found = (self._index or self._split()).get(segment)
         if found is None or occurrence >= len(found):
             return None
         return found[occurrence].get(field, repetition, component, subcomponent)
@@ -49,9 +49,9 @@ class Group:
 
     def segments(self, name: str) -> list[Segment]:
         """Every segment of that name, in order."""
-        return list((self._index or self._indexed()).get(name, ()))
+        return list((self._index or self._split()).get(name, ()))
 
-    def _indexed(self) -> dict[str, list[Segment]]:
+    def _split(self) -> dict[str, list[Segment]]:
         index: dict[str, list[Segment]] = {}
         for segment in self._order:
             index.setdefault(segment.name, []).append(segment)

@@ -36,7 +36,8 @@ class CharacterSet(NamedTuple):
         except UnicodeEncodeError:
             return b""
         body = data.removeprefix(self.lead)
-        return body if data.startswith(self.lead) and len(body) == self.width and min(body) >= 0xA0 else b""
+        lowest = 0x80 if self.codec.startswith("iso8859") else 0xA1
+        return body if data.startswith(self.lead) and len(body) == self.width and min(body) >= lowest else b""
 
 
 _RIGHT_HANDS: Final = dict(

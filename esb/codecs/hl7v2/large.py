@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from esb.codecs.hl7v2 import charsets
@@ -39,6 +39,7 @@ class LargeMessage(Message):
         self._scanned = scanned
         self._begin = scanned.find(b"MSH")
         self._end = len(scanned.rstrip(b" \t\r\n"))
+        self._index = None
         self._places: dict[str, array[int]] = {}
         self._recent: dict[tuple[str, int], Segment] = {}
 
@@ -59,6 +60,10 @@ class LargeMessage(Message):
 
     def segments(self, name: str) -> list[Segment]:
         return [found for number in range(len(self._found(name))) if (found := self._nth(name, number))]
+
+    def _split(self) -> Mapping[str, list[Segment]]:
+        """For readers of one path: the first segment of each name."""
+        return _Firsts(self)
 
     def _made(self, match: re.Match[bytes] | None) -> Segment | None:
         line = match[0].decode(self.charset) if match else ""
@@ -94,6 +99,23 @@ class LargeMessage(Message):
             yield self._begin
         for match in re.compile(rb"[\r\n]" + pattern).finditer(self._scanned, self._begin, self._end):
             yield match.start() + 1
+
+
+class _Firsts(Mapping[str, list[Segment]]):
+    def __init__(self, message: LargeMessage) -> None:
+        self._message = message
+
+    def __getitem__(self, name: str) -> list[Segment]:
+        found = self._message._nth(name, 0)
+        if found is None:
+            raise KeyError(name)
+        return [found]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(segment.name for segment in self._message))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 def decode(data: bytes, charset: str, default: str) -> Message:

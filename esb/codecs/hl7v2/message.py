@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from esb.codecs import DecodeError
@@ -12,7 +12,7 @@ from esb.codecs.hl7v2.repetition import NULL, Repetition, piece
 from esb.codecs.hl7v2.syntax import NEVER, STANDARD, Syntax, syntax
 
 MOST_FIELDS: Final = 1000
-_HEADERS = frozenset(("MSH", "FHS", "BHS"))
+HEADERS = frozenset(("MSH", "FHS", "BHS"))
 _UNDIVIDED = Syntax(*(NEVER,) * 5, "", "ascii")
 
 
@@ -199,14 +199,14 @@ class Message:
         """The bytes it was read from or built as."""
         return self.raw
 
-    def _split(self) -> dict[str, list[Segment]]:
+    def _split(self) -> Mapping[str, list[Segment]]:
         index: dict[str, list[Segment]] = {}
         order = self._order = []
         syntax = self.syntax
         mark = syntax.field
         for line in _lines(self.text):
             name = line.partition(mark)[0]
-            segment = (Header if name in _HEADERS else Segment)(name, line, syntax)
+            segment = (Header if name in HEADERS else Segment)(name, line, syntax)
             order.append(segment)
             if name in index:
                 index[name].append(segment)
@@ -219,7 +219,7 @@ class Message:
 def segment_of(line: str, syntax: Syntax) -> Segment:
     """The segment that is written so."""
     name = line.partition(syntax.field)[0]
-    return (Header if name in _HEADERS else Segment)(name, line, syntax)
+    return (Header if name in HEADERS else Segment)(name, line, syntax)
 
 
 def truncated(message: Message) -> list[str]:

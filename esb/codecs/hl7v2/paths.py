@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from esb.codecs.hl7v2.message import Message
+from esb.codecs.hl7v2.groups import Group
+from esb.codecs.hl7v2.message import HEADERS, Message
+from esb.codecs.hl7v2.repetition import piece
 
 _PATH = re.compile(
     r"([A-Z][A-Z0-9]{2})(?:\[(\d{1,5})\])?-([1-9]\d{0,2})(?:\[([1-9]\d{0,3})\])?(?:\.([1-9]\d{0,2})(?:\.([1-9]\d{0,2}))?)?"
@@ -38,11 +40,34 @@ def parse(text: str) -> Path:
 
 
 @lru_cache(8192)
-def path(text: str) -> Callable[[Message], str | None]:
-    """A reader of that field in any message; the same text gives the same reader. Raises ``ValueError``."""
+def path(text: str) -> Callable[[Message | Group], str | None]:
+    """A reader of that field in any message or group; the same text gives the same reader. Raises ``ValueError``."""
     place = parse(text)
+    delimiters = place.segment in HEADERS and place.field < 3
+    if delimiters or place.occurrence or place.repetition > 1 or place.subcomponent:
+        return lambda message: message.get(*place)
+    name, field, component = place.segment, place.field, place.component
 
-    def read(message: Message) -> str | None:
-        return message.get(*place)
+    def read(message: Message | Group) -> str | None:
+        """``Segment.get`` of the first repetition in the first segment, without the calls on the way there."""
+        found = (message._index or message._split()).get(name)
+        if not found:
+            return None
+        segment = found[0]
+        fields = segment._fields or segment._split()
+        if field >= len(fields):
+            return None
+        text = fields[field]
+        marks = segment._syntax
+        if marks.repetition in text:
+            text = text[: text.index(marks.repetition)]
+        if component:
+            if marks.component in text:
+                text = piece(text, marks.component, component)
+            elif component > 1:
+                return None
+        if marks.escape in text:
+            text = marks.unescaped(text)
+        return text or None
 
     return read

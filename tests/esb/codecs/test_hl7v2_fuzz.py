@@ -13,6 +13,10 @@ from tests.fuzz import hl7_oracles as oracles
 FOUND = {
     "a segment that hl7apy has no fields of": (oracles.checked, b"MSH|^~\\&|A\rMFE|1\rANYHL7SEGMENT|1\rZ99|1\rCTR|1"),
     "the first bytes of a file in pieces": (oracles.batch, b"\0M\0S\0H\0|\0^\0~\0\\\0&\0|\0A"),
+    "a control character of ISO 8859 beside a switched set": (
+        oracles.checked,
+        b"MSH|^~\\&|||||||||||||||||8859/1\rPID|1\rADD|\x1b$B\x1b(B\xff\x84\r",
+    ),
     "a frame that never began after three that did": (oracles.stream, b"\x0bA\x1c\r\x0bB\x1c\r\x7f|1\r\x1c\r"),
 }
 

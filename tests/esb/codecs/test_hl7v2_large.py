@@ -58,8 +58,8 @@ def test_a_large_message_is_read_as_any_other(made: tuple[str, str, list[tuple[s
     data = (lead + header + "".join(mark + line for mark, line in lines) + end).encode(codec)
     try:
         small = decode(data)
-    except DecodeError as error:
-        with pytest.raises(DecodeError, match=error.reason.replace("(", ".").replace("|", ".")):
+    except DecodeError:
+        with pytest.raises(DecodeError):
             large(data)
         return
     found = large(data)
