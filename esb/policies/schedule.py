@@ -32,9 +32,9 @@ class Schedule:
 @lru_cache(256)
 def _growth(times: int, over_s: float) -> tuple[float, float]:
     """The first wait and how much longer each is than the one before, so that ``times`` waits last ``over_s``."""
-    first = min(_FIRST_S, over_s / times)
-    low, high = 1.0, max(1.0, over_s / first)
-    for _ in range(80):
+    first = min(_FIRST_S, over_s / times) if times > 1 else over_s
+    low, high = 1.0, (over_s / first) ** (1 / max(1, times - 1))  # more, and the last wait alone would be too long
+    for _ in range(60):
         middle = (low + high) / 2
         total = first * sum(middle**at for at in range(times))
         low, high = (middle, high) if total < over_s else (low, middle)
