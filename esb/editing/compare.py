@@ -145,10 +145,11 @@ def _why_not(
 ) -> str:
     if recording.operation not in operations:
         return f"'{recording.operation}' is not in the contract"
+    wanted = f"a mapping {'/'.join(filter(None, (recording.dialect, recording.operation)))}"
     missing = [side.name for side, mapping in ((old, before), (new, after)) if mapping is None]
     if len(missing) > 1:
-        return "neither side has one mapping for it"
-    return f"'{recording.operation}' has not one mapping in {missing[0]}" if missing else ""
+        return f"{wanted} is in neither, or there are several"
+    return f"{wanted} is not in {missing[0]}, or there are several" if missing else ""
 
 
 class _Pair:

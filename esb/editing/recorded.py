@@ -7,6 +7,7 @@ where they matter. ``answer`` is the decoded tree, or the text as it came; witho
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +52,7 @@ def read_recordings(path: Path, modules: Mapping[str, ModuleType]) -> list[Recor
     ``modules`` are the installed adapters, which read answers that are texts.
     """
     reader = _Reader(modules)
-    if path.is_file() and path.read_bytes()[: len(_SQLITE)] == _SQLITE:
+    if _is_sqlite(path):
         found = list(reader.journal(path))
     else:
         files = sorted(one for one in path.rglob("*") if one.suffix in (".json", ".jsonl")) if path.is_dir() else [path]
@@ -59,6 +60,14 @@ def read_recordings(path: Path, modules: Mapping[str, ModuleType]) -> list[Recor
     if reader.findings:
         raise ConfigError(reader.findings)
     return found
+
+
+def _is_sqlite(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return False
 
 
 class _Reader:
@@ -127,10 +136,13 @@ class _Reader:
 
     def journal(self, file: Path) -> Iterator[Recording]:
         """Every exchange of a SQLite journal that has an answer on the wire; what an envelope hides is left out."""
-        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
-            columns = ", ".join(Row._fields)
-            for values in connection.execute(f"SELECT {columns} FROM exchange ORDER BY id"):
-                yield from self._row(Row(*values))
+        columns = ", ".join(Row._fields)
+        try:
+            with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                for values in connection.execute(f"SELECT {columns} FROM exchange ORDER BY id"):
+                    yield from self._row(Row(*values))
+        except sqlite3.Error as error:
+            self._find(Finding(str(file), 0, 0, ""), f"is no journal of this version of the bus: {error}")
 
     def _row(self, row: Row) -> Iterator[Recording]:
         raw, dialect = unpack(row.raw), _DIALECT.search(row.mapping)

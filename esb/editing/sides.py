@@ -14,7 +14,7 @@ from esb.editing.recorded import Recording
 from esb.errors import ConfigError, Finding
 from esb.mapping import Mapping, load_codes, load_mapping, load_used_parts
 
-_REVISION = re.compile(r"([^:]+):(.+)")
+_REVISION = re.compile(r"([^:-][^:]*):(.+)")
 _NO_DIALECT = ("codes", "parts")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -138,6 +140,20 @@ def test_a_recording_that_cannot_be_read_is_named(text: str, message: str) -> No
     bad = diff("mappings", "new/mappings", "--on", "recorded")
     assert bad.exit_code == 2
     assert f"recorded/bad.jsonl:2:1: {message}" in bad.output or message in bad.output
+
+
+def test_a_database_that_is_no_journal_is_named() -> None:
+    with contextlib.closing(sqlite3.connect("other.db")) as connection:
+        connection.execute("CREATE TABLE other (one)")
+        connection.commit()
+    refused = diff("mappings", "new/mappings", "--on", "other.db")
+    assert (refused.exit_code, "other.db: is no journal" in refused.output) == (2, True)
+
+
+def test_a_revision_is_never_an_option_of_git() -> None:
+    refused = diff("--on", "recorded", "--", "--output=taken:mappings", "new/mappings")
+    assert (refused.exit_code, "does not exist" in refused.output) == (2, True)
+    assert not Path("taken").exists()
 
 
 def test_a_side_that_does_not_load_says_why(demo: Configured) -> None:
