@@ -58,6 +58,8 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
             plan = lint.load(settings, environ, clock, metrics)
         except ConfigError as error:
             found = list(error.findings)
+        except OSError as error:  # gone or locked between two looks at it
+            found = [Finding(str(error.filename or settings.mappings), 0, 0, f"cannot be read: {error.strerror}")]
         if files.read() == before:
             break
     else:

@@ -9,7 +9,9 @@ expand without end.
 from __future__ import annotations
 
 import difflib
+import errno
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -128,12 +130,20 @@ def load(source: Path | str, name: str | None = None) -> Document:
     """Read a file (``Path``) or text (``str``); raises ``ConfigError`` that says what, where and what to do."""
     file = name or (str(source) if isinstance(source, Path) else "<text>")
     try:
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        text = _text(source) if isinstance(source, Path) else source
     except OSError as error:
         raise ConfigError([Finding(file, 0, 0, f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([Finding(file, 0, 0, f"is not UTF-8 at byte {error.start}", "save it as UTF-8")]) from None
     return _Builder(file).document(text)
+
+
+def _text(path: Path) -> str:
+    """A pipe would be waited for, and a device may never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is no file")
+    return path.read_text(encoding="utf-8")
 
 
 class _Builder:

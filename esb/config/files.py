@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -76,7 +77,7 @@ class Files:
     def _named(self) -> Iterator[tuple[str, Path]]:
         folders = {"file": self._settings.routes.resolve().parent, "secret": self._settings.secrets}
         try:
-            text = self._settings.routes.read_text("utf-8", errors="replace")
+            text = _bytes(self._settings.routes).decode("utf-8", "replace")
         except OSError:
             return
         for kind, name in set(_NAMED.findall(text)):
@@ -101,6 +102,13 @@ def _stat(path: Path) -> tuple[int, ...]:
 
 def _content(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(_bytes(path)).hexdigest()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+
+
+def _bytes(path: Path) -> bytes:
+    """A pipe would be waited for, and with it every change of another file."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file")
+    return path.read_bytes()

@@ -72,7 +72,8 @@ def test_the_tutorial_adds_an_operation_by_its_three_pieces_of_yaml(
     contract = tmp_path / "schemas" / "departments.yaml"
     contract.write_text(contract.read_text("utf-8").replace("components:\n", f"{path}components:\n", 1), "utf-8")
     (tmp_path / "mappings" / "hospital_db" / "department.get.yaml").write_text(mapping, "utf-8")
-    (tmp_path / "routes.yaml").write_text((ROOT / "routes.yaml").read_text("utf-8") + route, "utf-8")
+    routes = (ROOT / "routes.yaml").read_text("utf-8").replace("\nroutes:\n", f"\nroutes:\n{route}", 1)
+    (tmp_path / "routes.yaml").write_text(routes, "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ESB_SECRETS", "sandbox/secrets")
     for command, shown in (("lint", "sound: 11 routes"), ("test department.get", "2 passed, 0 failed")):

@@ -400,6 +400,34 @@ def test_files_that_change_while_they_are_read_are_read_again(tmp_path: Path, mo
         load(bus.settings, {}, SystemClock(), bus.metrics)
 
 
+def test_a_file_that_is_gone_between_two_looks_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus, real, loads = Bus(tmp_path), lint.load, 0
+    file = tmp_path / SEARCH
+    text = file.read_text("utf-8")
+
+    def vanishing(*arguments: Any) -> Any:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            file.unlink()
+            file.read_bytes()
+        file.write_text(text, "utf-8")
+        return real(*arguments)
+
+    monkeypatch.setattr(lint, "load", vanishing)
+    file.write_text(text, "utf-8")
+    assert load(bus.settings, {}, SystemClock(), bus.metrics).digests == Files(bus.settings).read()
+
+
+def test_a_pipe_among_the_files_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    bus = Bus(tmp_path)
+    os.mkfifo(bus.settings.mappings / "codes" / "pipe.yaml")
+    with pytest.raises(RejectedError, match="pipe.yaml: cannot be read: it is no file"):
+        load(bus.settings, {}, SystemClock(), bus.metrics)
+
+
 async def test_the_watch_waits_until_the_files_are_quiet(tmp_path: Path) -> None:
     bus = Bus(tmp_path)
     watch = _Watch(Files(bus.settings), 1.0)
