@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from esb.codecs import DecodeError
-from esb.codecs.hl7v2 import Message, decode, from_tree, to_tree
-
-CORPUS = Path(__file__).resolve().parents[4] / "shared" / "corpus" / "hl7v2"
+from esb.codecs.hl7v2 import decode
+from tests.esb.codecs.hl7_corpus import CORPUS, Figures, measure, read, rows, value
 
 pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason="the shared corpus is not here")
 
@@ -41,54 +35,32 @@ DECIDED = {
 """Where python-hl7 and HAPI differ: formatting stays, hexadecimal is decoded, a stray line is a segment of its own."""
 
 
-def rows(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (CORPUS / name).read_text(encoding="utf-8").splitlines()]
+@pytest.fixture(scope="module")
+def figures() -> Figures:
+    return measure()
 
 
-def value(message: Message, place: str) -> str | None:
-    match = re.fullmatch(r"(.*)#(\d+)\.(\d+)\[(\d+)\]\.(\d+)\.(\d+)", place)
-    assert match
-    segment, *numbers = match.groups()
-    return message.get(segment, *map(int, numbers))
+def test_every_message_gives_its_bytes_back_or_a_typed_error(figures: Figures) -> None:
+    assert figures.counts["messages"] == 1046
+    assert figures.counts["same bytes"] == 1043
+    assert figures.changed == []
+    assert figures.errors.keys() == NO_MESSAGES.keys()
+    assert all(figures.errors[name].startswith(reason) for name, reason in NO_MESSAGES.items())
 
 
-def read(entry: dict[str, Any]) -> Message:
-    charset = "8859/1" if entry["charset"] == "latin-1" else ""
-    return decode((CORPUS / "messages" / entry["id"]).read_bytes(), charset)
+def test_every_value_agrees_on_which_two_libraries_agree(figures: Figures) -> None:
+    assert figures.disagreed == []
+    assert figures.counts["agreed"] > 52_000
 
 
-def test_every_message_gives_its_bytes_back_or_a_typed_error() -> None:
-    index = rows("index.jsonl")
-    errors = {}
-    for entry in index:
-        try:
-            message = read(entry)
-        except DecodeError as error:
-            errors[entry["id"]] = error.reason
-            continue
-        data = (CORPUS / "messages" / entry["id"]).read_bytes()
-        assert message.encode() == data
-        assert from_tree(json.loads(json.dumps(to_tree(message)))).encode() == data, entry["id"]
-    assert len(index) == 1046
-    assert errors.keys() == NO_MESSAGES.keys()
-    assert all(errors[name].startswith(reason) for name, reason in NO_MESSAGES.items())
+def test_every_batch_gives_its_messages(figures: Figures) -> None:
+    assert figures.counts["batch files"] == 42
+    assert figures.miscounted == []
 
 
-def test_every_value_agrees_on_which_two_libraries_agree() -> None:
-    index = {entry["id"]: entry for entry in rows("index.jsonl")}
-    counts: Counter[str] = Counter()
-    wrong = []
-    for facts in rows("facts.jsonl"):
-        if not facts["values"]:
-            continue
-        message = read(index[facts["id"]])
-        for place, expected in facts["values"].items():
-            agrees = value(message, place) == expected
-            counts["agreed" if agrees else "differed"] += 1
-            if not agrees:
-                wrong.append((facts["id"], place))
-    assert not wrong
-    assert counts["agreed"] > 52_000
+def test_most_structures_are_known_and_many_are_followed(figures: Figures) -> None:
+    assert figures.counts["known structures"] > 900
+    assert figures.counts["laid out without a fault"] > 500
 
 
 def test_where_libraries_differ_ours_is_as_decided() -> None:
