@@ -14,8 +14,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from adapters.hl7v2 import lint
-from adapters.hl7v2.connection import Connection, Pool
+from adapters.hl7v2.connection import Line, Pool
 from adapters.hl7v2.listening import ListenerSettings, ServerTls
+from adapters.hl7v2.pipelined import SharedPool
 from adapters.hl7v2.server import listen
 from adapters.hl7v2.settings import Settings, Tls
 from esb.codecs import DecodeError, EncodeError, hl7v2
@@ -32,7 +33,7 @@ class Hl7v2Adapter:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pool = Pool(settings)
+        self._pool = Pool(settings) if settings.in_flight == 1 else SharedPool(settings)
 
     @property
     def late_answers(self) -> int:
@@ -108,12 +109,13 @@ class Hl7v2Adapter:
             "MSH-17": settings.country,
         }
 
-    async def _converse(self, connection: Connection, message: Message, call: Call) -> Message:
+    async def _converse(self, connection: Line, message: Message, call: Call) -> Message:
         frame = hl7v2.framed(message.raw)
         if connection.closed:
             raise Unavailable("the connection was closed before anything was sent")
         wanted = message.get("MSH", 0, 10)
         commit_is_final = message.get("MSH", 0, 16) == "NE"
+        connection.expect(wanted or "")
         call.wire.sending(frame)
         connection.send(frame)
         try:
@@ -143,7 +145,7 @@ class Hl7v2Adapter:
             raise Malformed("the answer has no MSA-1", raw=raw)
         return answer
 
-    def _confirm(self, connection: Connection, message: Message, answer: Message, call: Call) -> None:
+    def _confirm(self, connection: Line, message: Message, answer: Message, call: Call) -> None:
         """In enhanced mode the answer is a message of its own, whose sender may wait for our commit."""
         enhanced = message.get("MSH", 0, 15) or message.get("MSH", 0, 16)
         asked = answer.get("MSH", 0, 15) in ("AL", "SU") and answer.get("MSA", 0, 1) != "CA"

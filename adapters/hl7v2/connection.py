@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from adapters.hl7v2.settings import Settings, tls_context
 from esb.codecs import DecodeError
@@ -17,6 +17,28 @@ from esb.spi import AdapterError, Call, Malformed, OutcomeUnknown, Unavailable
 
 GRACE_S = 0.25
 """How long after FS a CR is waited for; some peers never send it."""
+
+
+class Line(Protocol):
+    """What a call has for itself: a connection, or its part of one."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def pending(self) -> bytes: ...
+
+    def expect(self, control: str) -> None: ...
+
+    def send(self, frame: bytes) -> None: ...
+
+    async def receive(self) -> bytes: ...
+
+    def undecided(self, event: str) -> AdapterError: ...
+
+    def release(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -67,6 +89,9 @@ class Connection(asyncio.Protocol):
     def usable(self, idle_s: float) -> bool:
         """Whether it can be used once more: open, not idle for long, and with nothing to read, not even its end."""
         return not self.closed and self._loop.time() - self.last_used < idle_s and not self._readable()
+
+    def expect(self, control: str) -> None:
+        """The MSA-2 of the answers to come; here every message is for the one call that is on."""
 
     def send(self, frame: bytes) -> None:
         """Write a frame. The first one of a call begins it."""
@@ -148,11 +173,13 @@ class Connection(asyncio.Protocol):
 class Pool:
     """Connections opened when needed, the one used last used next. ``late`` counts messages that nobody waited for."""
 
+    made: type[Connection] = Connection
+
     def __init__(self, settings: Settings) -> None:
         """Raises ``ConfigError``."""
         self._settings = settings
         self._tls = tls_context(settings.tls) if settings.tls else None
-        self._free = asyncio.Semaphore(settings.connections)
+        self._free = asyncio.Semaphore(settings.connections * settings.in_flight)
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._closed = False
@@ -162,8 +189,8 @@ class Pool:
         """Whether an open connection shows that the system is there."""
         return any(one.calling or one.usable(self._settings.idle_s) for one in self._open if not one.closed)
 
-    async def take(self, call: Call) -> Connection:
-        """A connection for this call alone, to be given back. Raises ``Unavailable``; nothing was sent then."""
+    async def take(self, call: Call) -> Line:
+        """A line for this call alone, to be given back. Raises ``Unavailable``; nothing was sent then."""
         self._refuse_late(call)
         try:
             async with asyncio.timeout(call.remaining()):
@@ -171,16 +198,19 @@ class Pool:
         except TimeoutError:
             raise Unavailable("every connection was busy until the deadline") from None
         try:
-            return self._reused() or await self._opened(call)
+            return await self._line(call)
         except BaseException:
             self._free.release()
             raise
 
-    def give(self, connection: Connection) -> None:
+    def give(self, line: Line) -> None:
         """Take it back; a closed one is forgotten."""
-        if not connection.closed and not self._closed:
-            self._idle.append(connection)
+        if isinstance(line, Connection) and not line.closed and not self._closed:
+            self._idle.append(line)
         self._free.release()
+
+    async def _line(self, call: Call) -> Line:
+        return self._reused() or await self._opened(call)
 
     async def close(self) -> None:
         """Abort every connection; calls on them end with ``OutcomeUnknown``."""
@@ -212,7 +242,7 @@ class Pool:
         try:
             async with asyncio.timeout(min(settings.connect_timeout_s, call.remaining())):
                 _, connection = await connect(
-                    lambda: Connection(settings.max_frame_bytes, self._count),
+                    lambda: self.made(settings.max_frame_bytes, self._count),
                     settings.host,
                     settings.port,
                     ssl=self._tls,

@@ -25,7 +25,8 @@ class Tls(AdapterSettings):
 class Settings(AdapterSettings):
     """``charset`` is an MSH-18 value: we write in it and read in it what declares none; ``answer_charset`` wins over
     the MSH-18 of answers that lie. ``accept_ack`` and ``application_ack`` are MSH-15 and MSH-16; both empty is original
-    mode. Texts of MSH may hold components (``HUB^1.2.3^ISO``). Each connection has one message outstanding at most.
+    mode. Texts of MSH may hold components (``HUB^1.2.3^ISO``). Each connection has ``in_flight`` messages outstanding
+    at most; more than one is for peers that answer by MSA-2 and take a message before they have answered the last.
     """
 
     host: str
@@ -43,6 +44,7 @@ class Settings(AdapterSettings):
     application_ack: Literal["", "AL", "NE"] = ""
     country: str = ""
     connections: int = Field(1, ge=1, le=100)
+    in_flight: int = Field(1, ge=1, le=1000)
     max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     connect_timeout_s: float = Field(3.0, gt=0)
     idle_s: float = Field(60.0, gt=0)
