@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,7 @@ async def test_what_lint_refuses_is_kept_out_and_everybody_is_told_why(tmp_path:
         mended = bus.reloader.state()
     assert (state["version"], bus.pipeline.version) == (version, version)
     assert state["rejected"]["version"] != version
-    assert f"{tmp_path}/{SEARCH}:18:41: unknown code table" in state["rejected"]["first"][0]
+    assert re.match(rf"{tmp_path}/{SEARCH}:\d+:41: unknown code table", state["rejected"]["first"][0])
     assert "gender_gbt2216" in state["rejected"]["first"][0]
     told = events(log, "config_finding")
     assert len(told) == state["rejected"]["findings"]
@@ -424,7 +425,7 @@ def test_a_file_that_is_gone_between_two_looks_is_looked_at_again(
 def test_a_pipe_among_the_files_is_named_and_not_waited_for(tmp_path: Path) -> None:
     bus = Bus(tmp_path)
     os.mkfifo(bus.settings.mappings / "codes" / "pipe.yaml")
-    with pytest.raises(RejectedError, match="pipe.yaml: cannot be read: it is no file"):
+    with pytest.raises(RejectedError, match=r"pipe\.yaml: cannot be read: it is no file"):
         load(bus.settings, {}, SystemClock(), bus.metrics)
 
 
