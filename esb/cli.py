@@ -130,11 +130,17 @@ def test(operations: tuple[str, ...], routes: Path | None, as_json: bool) -> Non
 @click.option("--by", help="FILE's mapping: an operation, or a file of mappings/.")
 @click.option("--side", type=click.Choice(("request", "answer")), help="What FILE is, if its form leaves a doubt.")
 @click.option("--request", type=click.File("rb"), help="The canonical request that the answer in FILE is for (JSON).")
-@click.option("--site", multiple=True, metavar="NAME=VALUE", help="What $site holds beside the endpoint's own.")
+@click.option(
+    "--site",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=lambda context, option, values: [_named(value) for value in values],
+    help="What $site holds beside the endpoint's own.",
+)
 @click.option("--unmask", is_flag=True, help="Show patient data.")
 @_routes
 @_as_json
-def explain(what: str, request: Any, site: tuple[str, ...], routes: Path | None, as_json: bool, **options: Any) -> None:
+def explain(what: str, request: Any, site: Any, routes: Path | None, as_json: bool, **options: Any) -> None:
     """Show what happens to OPERATION, or what its mapping makes of the message in FILE, field by field.
 
     OPERATION: contract, route with defaults applied, endpoint, limits, mapping, outcomes; with --field where the field
@@ -149,8 +155,7 @@ def explain(what: str, request: Any, site: tuple[str, ...], routes: Path | None,
         _known(what, plan)
     given = None if request is None else _decode_or_exit("json", request)
     try:
-        own = dict(each.partition("=")[::2] for each in site)
-        found = answer(_settings(routes), plan, Asked(what, request=given, site=own, **options))
+        found = answer(_settings(routes), plan, Asked(what, request=given, site=dict(site), **options))
     except (CannotExplainError, UnknownFieldError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
@@ -293,6 +298,13 @@ def _decode_or_exit(format: str, file: Any, charset: str | None = None) -> Any:
 
 def _name(file: Any) -> str:
     return getattr(file, "name", "<stdin>")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"'{text}' is not NAME=VALUE")
+    return name, value
 
 
 def _settings(routes: Path | None, **given: Any) -> Any:

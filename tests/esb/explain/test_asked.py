@@ -105,6 +105,11 @@ def test_a_field_that_the_message_does_not_make_ends_with_2_and_the_nearest_name
     assert (unknown.exit_code, "did you mean 'PatientID'?" in unknown.output) == (2, True)
 
 
+def test_a_site_without_a_value_is_refused() -> None:
+    refused = explain(written("lock.json", LOCK), "--site", "zone")
+    assert (refused.exit_code, "'zone' is not NAME=VALUE" in refused.output) == (2, True)
+
+
 @pytest.mark.parametrize("wrong", [{"exchange": [1]}, {"site": "x"}, {"operation": ["registration.lock"]}])
 def test_an_exchange_of_the_wrong_form_is_refused_in_a_sentence(wrong: dict[str, object]) -> None:
     refused = explain(written("x.json", {"operation": "registration.lock", "request": LOCK, **wrong}))
