@@ -32,8 +32,7 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One message of a file: its bytes without frame, where they begin, and which batch and file of files it is in.
 
     ``number`` is counted from 1, ``offset`` in bytes of the file (of its text in UTF-8 when the file is in UTF-16 or

@@ -18,7 +18,8 @@ from esb.codecs.hl7v2.syntax import STANDARD, Syntax, syntax
 from esb.model import Tree
 
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f|^~\\&]*")
+_special: Final = re.compile(r"[\x00-\x1f\x7f|^~\\&]").search
+"""What is escaped or refused."""
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _DEEPEST: Final = 16
 _CONTENTS: Final = "a message is a list of segments, each with at least one field"
@@ -128,7 +129,7 @@ def _line(segment: Mapping[str, Tree], marks: Syntax, number: int) -> str:
         raise EncodeError("MSH must come first, and once", f"$[{number}]")
     taken = take(segment)
     try:
-        if line and _PLAIN.fullmatch("".join(taken)):
+        if line and _special("".join(taken)) is None:
             return line % taken
     except TypeError:
         pass
@@ -137,7 +138,7 @@ def _line(segment: Mapping[str, Tree], marks: Syntax, number: int) -> str:
         value = segment[path]
         if value is None:
             continue
-        if type(value) is str and _PLAIN.fullmatch(value):
+        if type(value) is str and _special(value) is None:
             values.append((place, value))
         else:
             values += _values(value, place, path, marks, f"$[{number}].{path}")
