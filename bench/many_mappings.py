@@ -77,7 +77,7 @@ def configuration(folder: Path) -> int:
     for name in _FILES:
         shutil.copytree(ROOT / name, folder / name)
     text = (ROOT / "routes.yaml").read_text(encoding="utf-8")
-    head, _, own = text.partition("\nroutes:\n")
+    head, _, own = _without_callbacks(text).partition("\nroutes:\n")
     lines = re.findall(r"^  ([a-z.]+): +\{(.*)\}$", own, re.MULTILINE)
     copied = [_route(name, rest, number) for number in range(COPIES) for name, rest in lines]
     (folder / "routes.yaml").write_text("\n".join([head, "routes:", *copied, ""]), encoding="utf-8")
@@ -88,6 +88,12 @@ def configuration(folder: Path) -> int:
         dialect = configured["endpoints"][configured["routes"][name]["to"]]["dialect"]
         _mappings(Path("mappings", dialect, f"{name}.yaml"), folder)
     return len(copied)
+
+
+def _without_callbacks(text: str) -> str:
+    """Routes alone: callbacks and the endpoints that listen for them would need their translations."""
+    text = re.sub(r"\ncallbacks:\n(?:[ #].*\n|\n)*", "\n", text)
+    return re.sub(r"(?m)^  \w+:.*\n(?:    .*\n)*?    .*listen: .*\n(?:    .*\n)*", "", text)
 
 
 def _mappings(file: Path, folder: Path) -> None:

@@ -78,7 +78,7 @@ def lint(routes: Path | None, as_json: bool) -> None:
     settings = _guarded(lambda: _settings(routes))
     plan, findings = examine(settings, os.environ, SystemClock(), Metrics())
     surveyed = survey(settings, plan) if plan is not None else None
-    if surveyed is None or findings or surveyed.findings:
+    if plan is None or surveyed is None or findings or surveyed.findings:
         _print_findings(ConfigError([*findings, *(surveyed.findings if surveyed else ())]), as_json)
         sys.exit(2)
     counts = {"routes": len(plan.routes.routes), "endpoints": len(plan.endpoints), "mappings": len(plan.mappings)}

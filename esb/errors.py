@@ -94,3 +94,11 @@ class ConfigError(Exception):
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings: Sequence[Finding] = sorted(set(findings))
         super().__init__("\n".join(map(str, self.findings)))
+
+
+class PartlyBroken(ConfigError):
+    """The same, with ``rest``: what could be read all the same, so that it can be checked with all else at once."""
+
+    def __init__(self, findings: Iterable[Finding], rest: object) -> None:
+        super().__init__(findings)
+        self.rest = rest

@@ -4,7 +4,7 @@
 ``survey`` looks at the files that are there and are not used.
 """
 
-from esb.lint.plan import Plan, load, mapping_file, run_all_examples
+from esb.lint.plan import Plan, examine, load, mapping_file, run_all_examples
 from esb.lint.survey import Survey, survey
 
-__all__ = ["Plan", "Survey", "load", "mapping_file", "run_all_examples", "survey"]
+__all__ = ["Plan", "Survey", "examine", "load", "mapping_file", "run_all_examples", "survey"]

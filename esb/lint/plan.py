@@ -15,7 +15,7 @@ from esb.config.routes import EndpointConfig, Routes, read_routes
 from esb.config.settings import Settings
 from esb.contract import Contract, load_contract
 from esb.endpoint import Endpoint, Listening, load_endpoint, load_listener
-from esb.errors import ConfigError, Finding
+from esb.errors import ConfigError, Finding, PartlyBroken
 from esb.lint.callbacks import callback_findings, event_findings
 from esb.lint.mappings import mapping_findings, sheet_findings
 from esb.lint.places import Places
@@ -56,9 +56,12 @@ class Plan:
 
 class _Findings(list[Finding]):
     def attempt(self, load: Any, *arguments: Any) -> Any:
-        """The result of ``load``, or None with its findings kept."""
+        """The result of ``load``, or what is sound of it, or None; its findings are kept."""
         try:
             return load(*arguments)
+        except PartlyBroken as error:
+            self += error.findings
+            return error.rest
         except ConfigError as error:
             self += error.findings
             return None
@@ -76,15 +79,30 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-@_collector_at_rest()
 def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: Metrics) -> Plan:
     """The plan for these settings; raises ``ConfigError`` with every finding of every file."""
+    plan, findings = examine(settings, environ, clock, metrics)
+    if findings or plan is None:
+        raise ConfigError(findings)
+    for mapping in plan.mappings.values():
+        mapping.pack()
+    return plan
+
+
+@_collector_at_rest()
+def examine(
+    settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: Metrics
+) -> tuple[Plan | None, list[Finding]]:
+    """What is sound of a configuration, and everything that is wrong with it.
+
+    The plan is whole when there are no findings, and None where contract or routes cannot be read at all.
+    """
     found = _Findings()
     contract: Contract | None = found.attempt(load_contract, settings.schemas)
     codes: Codes | None = found.attempt(load_codes, settings.mappings / "codes")
     read: tuple[Routes, list[Finding]] | None = found.attempt(read_routes, settings.routes, environ, settings.secrets)
     if read is None:
-        raise ConfigError(found)
+        return None, found
     routes, more = read
     found += more
     files = [
@@ -116,11 +134,14 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
     translations = {name: found.attempt(loading.translation, name) for name in routes.callbacks}
     if contract is not None:
         found += _translation_findings(contract, routes, translations)
-    if found or contract is None or codes is None or parts is None:
-        raise ConfigError(found)
-    for mapping in mappings.values():
-        mapping.pack()
-    return Plan(contract, routes, mappings, endpoints, codes, parts, listeners, translations)
+    if contract is None or codes is None or parts is None:
+        return None, found
+    sound = [_sound(each) for each in (mappings, endpoints, listeners, translations)]
+    return Plan(contract, routes, sound[0], sound[1], codes, parts, sound[2], sound[3]), found
+
+
+def _sound(parts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _translation_findings(

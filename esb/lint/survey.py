@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from esb.codecs import yaml
 from esb.codecs.yaml import nearest
 from esb.config.settings import Settings
-from esb.errors import ConfigError, Finding
+from esb.errors import ConfigError, Finding, PartlyBroken
 from esb.lint.mappings import mapping_findings, sheet_findings, translation_findings
 from esb.lint.places import Places
 from esb.lint.plan import Plan
@@ -38,12 +39,14 @@ class Survey:
 
 def survey(settings: Settings, plan: Plan) -> Survey:
     """Check every file of the mappings' folder that ``load`` had no reason to read, and find the unused ones."""
+    findings: list[Finding] = []
     try:
         parts = load_parts(settings.mappings / "parts", plan.codes)
-    except ConfigError as error:
-        return Survey({}, {}, (), tuple(error.findings))
+    except PartlyBroken as error:
+        parts = cast(Parts, error.rest)
+        findings += error.findings
     looking = _Looking(settings, plan, parts)
-    findings = [*looking.strays(), *looking.files(), *looking.unused()]
+    findings += [*looking.strays(), *looking.files(), *looking.unused()]
     return Survey(looking.translations, looking.others, tuple(looking.idle), tuple(sorted(set(findings))))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from esb.codecs import yaml
-from esb.errors import ConfigError, Finding
+from esb.errors import ConfigError, Finding, PartlyBroken
 from esb.mapping.values import FunctionError, kind
 
 _KEYS = ("source", "entries", "to_canonical", "to_theirs", "default", "standard")
@@ -29,6 +29,7 @@ class Lookup(dict[str, str]):
     def __init__(self, entries: Mapping[str, str], default: str | None, table: str, direction: str) -> None:
         super().__init__(entries)
         self.default, self.table, self.direction = default, table, direction
+        self.broken = False
 
     def __missing__(self, word: Any) -> str:
         if isinstance(word, int) and not isinstance(word, bool) and str(word) in self:
@@ -102,9 +103,17 @@ def load_codes(folder: Path) -> Codes:
             tables[path.stem] = read_table(path.stem, yaml.load(path))
         except ConfigError as error:
             findings.extend(error.findings)
+            tables[path.stem] = _broken(path.stem)
     if findings:
-        raise ConfigError(findings)
+        raise PartlyBroken(findings, Codes(tables))
     return Codes(tables)
+
+
+def _broken(name: str) -> Table:
+    """Stands for a table that could not be read: nothing is said of what it holds."""
+    code, meaning = (Lookup({}, None, name, "") for _ in range(2))
+    code.broken = meaning.broken = True
+    return Table(name, "", code, meaning, frozenset(), frozenset(), standard=True)
 
 
 def read_table(name: str, document: yaml.Document) -> Table:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from esb.codecs import yaml
-from esb.errors import ConfigError, Finding
+from esb.errors import ConfigError, Finding, PartlyBroken
 from esb.mapping.codes import Codes
 from esb.mapping.expr import PART
 from esb.mapping.reader import Reader
@@ -72,12 +72,9 @@ def read_parts(libraries: Iterable[tuple[str, str, Path | str]], codes: Codes) -
         library.fill(parts)
         findings += library.reader.findings
     documents = {library.reader.document.file: library.reader.document for library in read}
-    if not findings:
-        findings += _circles(parts, documents)
-    if not findings:
-        findings += _crowds(parts, documents)
-    if findings:
-        raise ConfigError(findings)
+    endless = list(_circles(parts, documents)) or list(_crowds(parts, documents))
+    if findings or endless:
+        raise PartlyBroken([*findings, *endless], {} if endless else parts)
     return parts
 
 
@@ -106,6 +103,7 @@ class _Library:
         reader = self.reader
         if not isinstance(entry, dict) or "gives" not in entry:
             reader.find((name,), f"part '{name}' needs 'gives'", "name: {takes: [...], gives: ...}", at_key=True)
+        if not isinstance(entry, dict):
             return
         reader.only(entry, (name,), ("takes", "gives"))
         takes = entry.get("takes", [])

@@ -175,6 +175,8 @@ class _Reading:
         if given.many or given.sort in ("structure", "truth"):
             what = "a list" if given.many else WORDS[given.sort]
             self._wrong(pipe.offset, f"'{pipe.name}' takes a word, not {what}")
+        if lookup.broken:
+            return Type("text")
         missing = [word for word in given.words if word not in lookup]
         if missing and lookup.default is None and not pipe.may_miss:
             hint = f"add it to mappings/codes/{lookup.table}.yaml, give the table a default, or write '{pipe.name}?'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,13 @@ class Configured:
         text = path.read_text("utf-8")
         assert old in text, f"{file} does not hold {old!r}"
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def forget_callbacks(self) -> None:
+        """Take out of the routes what systems tell us, and the endpoints that listen for it."""
+        path = self.folder / "routes.yaml"
+        text = re.sub(r"\ncallbacks:\n(?:[ #].*\n|\n)*", "\n", path.read_text("utf-8"))
+        listening = r"(?m)^  \w+:.*\n(?:    .*\n)*?    .*listen: .*\n(?:    .*\n)*"
+        path.write_text(re.sub(listening, "", text), encoding="utf-8")
 
     def load(self) -> Plan:
         return load(self.settings, {}, SystemClock(), Metrics())

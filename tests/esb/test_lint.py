@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from esb.lint import survey
+from esb.clock import SystemClock
+from esb.lint import examine, survey
+from esb.observe import Metrics
 from tests.esb.configured import Configured
 
 UNLOCK = "registration.unlock: {to: his, timeout: 4s, retry: 2}"
@@ -395,3 +397,16 @@ def test_an_order_that_may_be_missing_is_found(demo: Configured) -> None:
         "schemas/registrations.yaml", "required: [orderNo, patientId, slot, fee]", "required: [orderNo, patientId]"
     )
     assert any("'slot' may be missing, and then there would be no order" in each for each in demo.findings())
+
+
+def test_what_is_broken_hides_nothing_of_what_can_be_read(demo: Configured) -> None:
+    demo.edit("mappings/codes/his_error.yaml", "entries:", "entry:")
+    demo.edit("mappings/his_soap/schedule.list.yaml", "$s.DoctorName", "$s.DoctorNam")
+    demo.edit("mappings/parts/hl7_ids.yaml", "gives:", "give:")
+    demo.edit("mappings/jkt_12320/patient.find.yaml", "$documentNumber", "$documentNumbr")
+    plan, findings = examine(demo.settings, {}, SystemClock(), Metrics())
+    assert plan is not None
+    found = "\n".join(str(each) for each in [*findings, *survey(demo.settings, plan).findings])
+    for part in ("his_error.yaml", "'$s.DoctorNam'", "hl7_ids.yaml", "documentNumbr"):
+        assert part in found, found
+    assert "refusal" not in found

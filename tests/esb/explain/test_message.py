@@ -202,6 +202,7 @@ ADMITTED = "MSH|^~\\&|A|B|C|D|20260101||ADT^A01^ADT_A01|1|P|2.5\nPID|1||P1||ROE^
 @pytest.fixture(scope="module")
 def translating(tmp_path_factory: pytest.TempPathFactory) -> Explaining:
     demo = Configured(tmp_path_factory.mktemp("translating"))
+    demo.forget_callbacks()
     for file in (demo.folder / "mappings").glob("hl7_*/*.yaml"):
         if file.parent.name != "hl7_siu":
             file.unlink()
