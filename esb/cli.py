@@ -75,7 +75,11 @@ def lint(routes: Path | None, as_json: bool) -> None:
     from esb.lint import examine, survey
     from esb.observe import Metrics
 
-    settings = _guarded(lambda: _settings(routes))
+    try:
+        settings = _settings(routes)
+    except ConfigError as error:
+        _print_findings(error, as_json)
+        sys.exit(2)
     plan, findings = examine(settings, os.environ, SystemClock(), Metrics())
     surveyed = survey(settings, plan) if plan is not None else None
     if plan is None or surveyed is None or findings or surveyed.findings:
