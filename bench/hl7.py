@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -113,7 +114,7 @@ def reading(rows: list[libraries.Row], paths: list[str], peer: Node) -> dict[str
         "node-hl7-client": peer.read(data.decode(), places)
     }
     same(found, wanted)
-    clocks = {name: clock(lambda reader=reader: reader(data)) for name, reader in readers.items()}
+    clocks = {name: clock(partial(reader, data)) for name, reader in readers.items()}
     return {**clocks, "node-hl7-client": peer.seconds}
 
 

@@ -49,8 +49,9 @@ def build(segments: Sequence[Tree], *, charset: str = "UNICODE UTF-8") -> Messag
     rows = flat(segments)
     if not rows:
         raise EncodeError(_CONTENTS, "$")
-    rows[0] = {"MSH-18": charset.split("~") if "~" in charset else charset, **rows[0]}
-    text = "".join([_line(row, marks, number) for number, row in enumerate(rows)])
+    if "MSH-18" not in rows[0]:
+        rows[0] = {**rows[0], "MSH-18": charset.split("~") if "~" in charset else charset}
+    text = _lines(rows, marks)
     try:
         if codec.startswith("iso2022_") and rows[0].get("MSH-20") == "2.3":
             text = marks.with_sets(text)
@@ -119,20 +120,30 @@ def _template(name: str, places: Sequence[Place]) -> str:
         return ""
 
 
+def _lines(rows: Sequence[Mapping[str, Tree]], marks: Syntax) -> str:
+    """A segment of texts in which nothing is to be escaped is its template filled in."""
+    lines = []
+    for number, segment in enumerate(rows):
+        try:
+            name, _, line, take = _plan(tuple(segment))
+            taken = take(segment)
+            if line and (name == "MSH") == (number == 0) and _special("".join(taken)) is None:
+                lines.append(line % taken)
+                continue
+        except (TypeError, ValueError):
+            pass
+        lines.append(_line(segment, marks, number))
+    return "".join(lines)
+
+
 def _line(segment: Mapping[str, Tree], marks: Syntax, number: int) -> str:
     try:
-        name, places, line, take = _plan(tuple(segment))
+        name, places, *_ = _plan(tuple(segment))
     except ValueError as error:
         reason, path = error.args
         raise EncodeError(reason, f"$[{number}]" + (f".{path}" if path else "")) from None
     if (number == 0) != (name == "MSH"):
         raise EncodeError("MSH must come first, and once", f"$[{number}]")
-    taken = take(segment)
-    try:
-        if line and _special("".join(taken)) is None:
-            return line % taken
-    except TypeError:
-        pass
     values = []
     for place, path in places:
         value = segment[path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from esb.codecs import DecodeError
@@ -12,6 +13,7 @@ from esb.codecs.hl7v2.repetition import NULL, Repetition, piece
 from esb.codecs.hl7v2.syntax import NEVER, STANDARD, Syntax, syntax
 
 MOST_FIELDS: Final = 1000
+MOST_TRUNCATED: Final = 1000
 HEADERS = frozenset(("MSH", "FHS", "BHS"))
 _UNDIVIDED = Syntax(*(NEVER,) * 5, "", "ascii")
 
@@ -192,8 +194,11 @@ class Message:
         return list((self._index or self._split()).get(name, ()))
 
     def truncated(self) -> list[str]:
-        """The paths of values that their sender cut short: they end with the truncation mark that MSH-2 defines."""
-        return truncated(self) if self.syntax.truncation else []
+        """The paths of values that their sender cut short: they end with the truncation mark that MSH-2 defines.
+
+        The first 1,000.
+        """
+        return list(islice(truncated(self), MOST_TRUNCATED)) if self.syntax.truncation else []
 
     def encode(self) -> bytes:
         """The bytes it was read from or built as."""
@@ -222,30 +227,32 @@ def segment_of(line: str, syntax: Syntax) -> Segment:
     return (Header if name in HEADERS else Segment)(name, line, syntax)
 
 
-def truncated(message: Message) -> list[str]:
+def truncated(message: Message) -> Iterator[str]:
     """Those of a message whose MSH-2 has a fifth character. A mark that is meant is written as an escape."""
-    marks, seen, found = message.syntax, Counter[str](), []
+    marks, seen = message.syntax, Counter[str]()
+    levels = (marks.repetition, marks.component, marks.subcomponent)
     for segment in message:
         occurrence = f"[{seen[segment.name]}]" if seen[segment.name] else ""
         seen[segment.name] += 1
         for number, field in enumerate(segment.fields()):
             if number and marks.truncation in field and not (number == 2 and isinstance(segment, Header)):
-                places = _cut_short(field, (marks.repetition, marks.component, marks.subcomponent), marks.truncation)
-                found += [f"{segment.name}{occurrence}-{number}{place}" for place in places]
-    return found
+                for place in _cut_short(field, levels, marks.truncation):
+                    yield f"{segment.name}{occurrence}-{number}{place}"
 
 
-def _cut_short(text: str, marks: tuple[str, ...], truncation: str) -> list[str]:
+def _cut_short(text: str, marks: tuple[str, ...], truncation: str) -> Iterator[str]:
     if not marks:
-        return [""] if text.endswith(truncation) else []
-    parts, repetitions = text.split(marks[0]), len(marks) == 3
-    found = []
+        if text.endswith(truncation):
+            yield ""
+        return
+    parts = text.split(marks[0])
     for number, part in enumerate(parts, 1):
-        step = (
-            "" if len(parts) == 1 or (repetitions and number == 1) else f"[{number}]" if repetitions else f".{number}"
-        )
-        found += [step + place for place in _cut_short(part, marks[1:], truncation)]
-    return found
+        if len(marks) == 3:
+            step = f"[{number}]" if number > 1 else ""
+        else:
+            step = f".{number}" if len(parts) > 1 else ""
+        for place in _cut_short(part, marks[1:], truncation):
+            yield step + place
 
 
 def decode(data: bytes, charset: str | None = None, *, default: str = "") -> Message:
