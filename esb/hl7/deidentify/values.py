@@ -16,6 +16,7 @@ _WORD: Final = r"(?<![^\W_])(?=[a-z]*\d)[a-z0-9]{6,40}(?![^\W_])"
 _OTHER: Final = "|".join((numbers.EMAIL, numbers.CARD, numbers.SSN, numbers.PHONE, times.WRITTEN, _WORD))
 _DOCUMENT: Final = re.compile(r"[A-Za-z0-9+/=\s]{200,}")
 REMOVED: Final = "removed"
+_SHORT: Final = 3
 
 
 class Values:
@@ -72,7 +73,8 @@ class Values:
         """
         if _DOCUMENT.fullmatch(text) and " " not in text:
             return base64.b64encode(REMOVED.encode()).decode()
-        return self._known.swept(text, Reach.TEXT, _OTHER, self._found)
+        whole = self._known.whole(text) if len(text.strip()) > _SHORT and not text.strip().isdigit() else None
+        return whole or self._known.swept(text, Reach.TEXT, _OTHER, self._found)
 
     def coded(self, text: str) -> str:
         """A value in which only long ids and whole names are looked for."""
