@@ -1,0 +1,5 @@
+"""``python -m esb.cli``."""
+
+from esb.cli import main
+
+main()
