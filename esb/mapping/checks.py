@@ -111,7 +111,7 @@ class _Walk:
                 continue
             reached = self._reached(when, above, word)
             with self.typist.inside(facts if reached else NOTHING):
-                self.typist.of(when, names)
+                self.typist.condition(when, names)
             with self.typist.inside((facts if reached else NOTHING).after(when.node)):
                 check_rest()
             above.append(when.node)
@@ -174,7 +174,7 @@ class _Walk:
     def _where(self, when: Expression | None, names: Names) -> Iterator[None]:
         """Where a condition holds; it is checked itself."""
         if when is not None:
-            self.typist.of(when, names)
+            self.typist.condition(when, names)
         with self.typist.inside(self.typist.facts.after(when.node) if when else self.typist.facts):
             yield
 

@@ -97,6 +97,10 @@ class Typist:
         """The type of an expression where these names are known."""
         return _Reading(self, expression, names).of(expression.node)
 
+    def condition(self, expression: Expression, names: Names) -> None:
+        """The same of a condition, which is true or false, or asks with ``$path?`` whether something is there."""
+        _Reading(self, expression, names).condition(expression.node)
+
     def add(self, place: Place, message: str, hint: str = "") -> None:
         self.problems.setdefault(Problem(place, message, hint))
 
@@ -122,12 +126,22 @@ class _Reading:
             case Compare():
                 self._compare(node)
             case Both(left, right) | Either(left, right):
-                self.of(left)
+                self.condition(left)
                 with self.typist.inside(self.typist.facts.after(left, isinstance(node, Both))):
-                    self.of(right)
+                    self.condition(right)
             case Not(value):
-                self.of(value)
+                self.condition(value)
         return Type("truth")
+
+    def condition(self, node: Node) -> None:
+        found = self.of(node)
+        asks = isinstance(node, Path) and node.optional
+        if not asks and (found.many or found.sort not in ("truth", "any")):
+            what = "a list" if found.many else WORDS[found.sort]
+            offset = node.offset if isinstance(node, Path | Pipe) else 0
+            self._wrong(
+                offset, f"a condition is true or false, not {what}", "compare it, or ask with '$path?' if it is there"
+            )
 
     def _wrong(self, offset: int, message: str, hint: str = "") -> None:
         at = self.expression

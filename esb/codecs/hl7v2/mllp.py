@@ -21,8 +21,9 @@ class Framer:
     Bytes before VT are skipped. FS ends a message when CR, LF or VT follows, or nothing does: then ``half_ended`` is
     true and ``finish`` takes the message without its CR. VT inside a message begins a new one, the unfinished one is
     dropped. An end with no VT before it, or more than ``limit`` bytes without an end, raise ``DecodeError``; the stream
-    is lost then. Where whole messages came before it they are given and the error is ``failure``. ``started`` says that a message has begun and not ended. ``dropped`` has what was skipped or dropped
-    and is no line end, as much of it as ``limit`` until somebody takes it out.
+    is lost then. Where whole messages came before it they are given and the error is ``failure``. ``started`` says that
+    a message has begun and not ended. ``dropped`` has what was skipped or dropped and is no line end, as much of it as
+    ``limit`` until somebody takes it out.
     """
 
     __slots__ = ("_buffer", "_limit", "_seen", "dropped", "failure", "half_ended", "started")
