@@ -26,7 +26,7 @@ check: $(READY)  ## the quick loop: style, types, imports, routes, mapping examp
 
 bench: $(READY)  ## every benchmark, as tables of ratios
 	npm ci --prefix bench/peers --no-audit --no-fund
-	for name in facade mapping hl7; do $(BIN)/python -m bench.$$name || exit 1; done
+	for name in facade mapping hl7 listener queued; do $(BIN)/python -m bench.$$name || exit 1; done
 
 peers: $(READY)  ## the Node peers that some tests talk to
 	npm ci --prefix tests/peers --no-audit --no-fund
