@@ -210,7 +210,10 @@ class Message:
         syntax = self.syntax
         mark = syntax.field
         for line in _lines(self.text):
-            name = line.partition(mark)[0]
+            at = line.find(mark)
+            if at < 0 and (not line or line.isspace()):
+                continue
+            name = line[:at] if at >= 0 else line
             segment = (Header if name in HEADERS else Segment)(name, line, syntax)
             order.append(segment)
             if name in index:
@@ -292,7 +295,8 @@ def of_text(data: bytes, text: str, codec: str, odd: str = "") -> Message:
 
 def codec_of_escapes(data: bytes, charset: str, default: str) -> str:
     """Bytes within ASCII need their charset for ``\\X..\\`` only."""
-    if b"\\X" in data or not data.startswith(b"MSH|^~\\&"):
+    usual = data.startswith(b"MSH|^~\\&")
+    if not usual or (data.find(b"\\", 9) > 0 and b"\\X" in data):
         return charsets.codec(charset or charsets.declared(data) or default) or "utf-8"
     return "ascii"
 
@@ -309,7 +313,7 @@ def delimiters(text: str, codec: str) -> tuple[Syntax, str]:
     if line[:3] != "MSH":
         raise DecodeError("does not begin with MSH", 0)
     mark = line[3:4]
-    if not mark or mark.isalnum() or mark <= " ":
+    if not mark or mark.isalnum() or mark <= " " or mark.isspace():
         raise DecodeError("MSH-1 is no field separator", 3)
     marks = line[4:].replace("\n", "\r").split("\r", 1)[0].split(mark, 1)[0]
     return syntax(mark, marks, codec)
@@ -320,4 +324,4 @@ def _lines(text: str) -> list[str]:
         text = text.lstrip("\ufeff\r\n\t ")
     if "\n" in text:
         text = text.replace("\r\n", "\r").replace("\n", "\r")
-    return [line for line in text.rstrip(" \t\r\n").split("\r") if line and not line.isspace()]
+    return text.rstrip(" \t\r\n").split("\r")
