@@ -80,10 +80,11 @@ class Framer:
 
     def _begin(self) -> bool:
         """Skip to behind the next VT."""
-        start = self._buffer.find(_VT)
-        if self._buffer.find(END, 0, start if start >= 0 else len(self._buffer)) >= 0:
+        start = self._buffer.find(_VT, self._seen)
+        if self._buffer.find(END, max(0, self._seen - 1), start if start >= 0 else len(self._buffer)) >= 0:
             raise DecodeError("a message ends that never began: VT is missing", 0)
         if start < 0:
+            self._seen = len(self._buffer)
             return False
         if start:
             self._lose(self._buffer[:start])

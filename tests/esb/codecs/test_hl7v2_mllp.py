@@ -62,3 +62,14 @@ def test_the_shared_frames() -> None:
             assert ids == case["expect_acks"], case["id"]
         else:
             assert failed or not found, case["id"]
+
+
+def test_bytes_before_a_message_are_searched_once_however_they_come() -> None:
+    framer = Framer(10_000)
+    for byte in b"x" * 500 + b"\x1c":
+        assert framer.feed(bytes([byte])) == []
+    assert framer.feed(b"\x0bMSH|1\x1c\r") == [b"MSH|1"]
+    assert framer.dropped == b"x" * 500 + b"\x1c"
+    with pytest.raises(DecodeError, match="VT is missing"):
+        for byte in b"y" * 500 + b"\x1c\r":
+            framer.feed(bytes([byte]))
