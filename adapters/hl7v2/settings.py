@@ -27,6 +27,8 @@ class Settings(AdapterSettings):
     the MSH-18 of answers that lie. ``accept_ack`` and ``application_ack`` are MSH-15 and MSH-16; both empty is original
     mode. Texts of MSH may hold components (``HUB^1.2.3^ISO``). Each connection has ``in_flight`` messages outstanding
     at most; more than one is for peers that answer by MSA-2 and take a message before they have answered the last.
+    A connection that was silent for ``idle_s`` is not used again; 0 opens one for every message, for peers that close
+    it after each: a message sent while they close is lost, and nobody can know that it was.
     """
 
     host: str
@@ -47,7 +49,7 @@ class Settings(AdapterSettings):
     in_flight: int = Field(1, ge=1, le=1000)
     max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     connect_timeout_s: float = Field(3.0, gt=0)
-    idle_s: float = Field(60.0, gt=0)
+    idle_s: float = Field(60.0, ge=0)
 
     @field_validator("charset", "answer_charset")
     @classmethod

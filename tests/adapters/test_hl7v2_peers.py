@@ -41,8 +41,8 @@ def hl7apy_port() -> Iterator[int]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_hl7apy_answers_and_closes_after_every_message(hl7apy_port: int) -> None:
-    hub = connect(Settings(host="127.0.0.1", port=hl7apy_port))
+async def test_hl7apy_closes_after_every_message_and_is_given_a_connection_for_each(hl7apy_port: int) -> None:
+    hub = connect(Settings(host="127.0.0.1", port=hl7apy_port, idle_s=0))
     for _ in range(3):
         answer = await hub.call(ACTION, PATIENT, make_call())
         assert answer.get("MSA", 0, 1) == "AA"
