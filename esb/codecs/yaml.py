@@ -129,13 +129,18 @@ def _characters(lines: Sequence[str], mark: Mark, quote: str) -> Iterator[tuple[
 def load(source: Path | str, name: str | None = None) -> Document:
     """Read a file (``Path``) or text (``str``); raises ``ConfigError`` that says what, where and what to do."""
     file = name or (str(source) if isinstance(source, Path) else "<text>")
+    return _Builder(file).document(read(source, file) if isinstance(source, Path) else source)
+
+
+def read(path: Path, name: str | None = None) -> str:
+    """The text of a file, for those who need it beside the document; raises ``ConfigError`` as ``load`` does."""
+    file = name or str(path)
     try:
-        text = _text(source) if isinstance(source, Path) else source
+        return _text(path)
     except OSError as error:
         raise ConfigError([Finding(file, 0, 0, f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([Finding(file, 0, 0, f"is not UTF-8 at byte {error.start}", "save it as UTF-8")]) from None
-    return _Builder(file).document(text)
 
 
 def _text(path: Path) -> str:

@@ -203,8 +203,8 @@ class Mapping(Compiled[Example]):
 
 def load_mapping(path: Path, codes: Codes, parts: Parts | None = None) -> Mapping:
     """Read, check and compile a mapping file; raises ``ConfigError`` with every finding at once."""
-    document = yaml.load(path)
-    return compile_mapping(document, path.read_text(encoding="utf-8"), codes, parts)
+    text = yaml.read(path)
+    return compile_mapping(yaml.load(text, str(path)), text, codes, parts)
 
 
 def compile_mapping(document: yaml.Document, text: str, codes: Codes, parts: Parts | None = None) -> Mapping:

@@ -62,8 +62,8 @@ def read_parts(libraries: Iterable[tuple[str, str, Path | str]], codes: Codes) -
     read: list[_Library] = []
     for name, file, source in libraries:
         try:
-            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-            read.append(_Library(name, Reader(yaml.load(source, file), codes, parts, text)))
+            text = yaml.read(source, file) if isinstance(source, Path) else source
+            read.append(_Library(name, Reader(yaml.load(text, file), codes, parts, text)))
         except ConfigError as error:
             findings += error.findings
     for library in read:

@@ -85,8 +85,8 @@ class Translation(Compiled[TranslationExample]):
 
 def load_translation(path: Path, codes: Codes, parts: Parts) -> Translation:
     """Read, check and compile a translation; raises ``ConfigError`` with every finding at once."""
-    document = yaml.load(path)
-    return Translation.read(document, path.read_text(encoding="utf-8"), codes, parts)
+    text = yaml.read(path)
+    return Translation.read(yaml.load(text, str(path)), text, codes, parts)
 
 
 def is_translation(document: yaml.Document) -> bool:

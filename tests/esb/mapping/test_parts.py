@@ -87,3 +87,14 @@ def test_a_bus_reads_the_libraries_that_its_mappings_need(tmp_path: Path) -> Non
     assert set(load_used_parts(folder, CODES, [user, tmp_path / "none.yaml"])) == {"a.x", "b.y", "h-7.z"}
     with pytest.raises(ConfigError, match=r"broken.yaml"):
         load_parts(folder, CODES)
+
+
+def test_a_library_that_is_not_utf8_is_a_finding_and_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "gbk.yaml").write_bytes("甲: {gives: 1}".encode("gbk"))
+    (tmp_path / "wrong.yaml").write_text("x: {gives: $z}")
+    with pytest.raises(ConfigError) as raised:
+        load_parts(tmp_path, CODES)
+    assert [finding.message for finding in raised.value.findings] == [
+        "is not UTF-8 at byte 0",
+        "nothing is called 'z' here",
+    ]
