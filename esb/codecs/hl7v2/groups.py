@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from esb.codecs.hl7v2.message import Message, Segment
+from esb.codecs.hl7v2.message import ByName, Message, Segment
 
 # A list of words reads better in rows than one a line.
 # ruff: noqa: SIM905
@@ -16,7 +16,7 @@ HOLDERS: Final = frozenset(
 """Segments that begin, in some structure of some version, a repeating group which holds other groups."""
 
 
-class Group:
+class Group(ByName):
     """Segments of one message that belong together, read as a ``Message`` is. They are shared, not copied."""
 
     __slots__ = ("_index", "_order")
@@ -31,25 +31,6 @@ class Group:
     def __iter__(self) -> Iterator[Segment]:
         """Every segment in order."""
         return iter(self._order)
-
-    def get(
-        self, segment: str, occurrence: int, field: int, repetition: int = 1, component: int = 0, subcomponent: int = 0
-    ) -> str | None:
-        """The value in the ``occurrence``-th (from 0) segment of that name, or None; see ``Segment.get``."""
-        found = (self._index or self._split()).get(segment)
-        if found is None or occurrence >= len(found):
-            return None
-        return found[occurrence].get(field, repetition, component, subcomponent)
-
-    def __getitem__(self, name: str) -> list[Segment]:
-        """The segments of that name; raises ``KeyError`` when there is none."""
-        if found := self.segments(name):
-            return found
-        raise KeyError(name)
-
-    def segments(self, name: str) -> list[Segment]:
-        """Every segment of that name, in order."""
-        return list((self._index or self._split()).get(name, ()))
 
     def _split(self) -> dict[str, list[Segment]]:
         index: dict[str, list[Segment]] = {}

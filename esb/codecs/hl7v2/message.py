@@ -141,7 +141,37 @@ class Header(Segment):
         return fields
 
 
-class Message:
+class ByName:
+    """Segments read by their name: what a message and a group of one have in common."""
+
+    __slots__ = ()
+
+    _index: Mapping[str, list[Segment]] | None
+
+    def _split(self) -> Mapping[str, list[Segment]]:
+        raise NotImplementedError
+
+    def get(
+        self, segment: str, occurrence: int, field: int, repetition: int = 1, component: int = 0, subcomponent: int = 0
+    ) -> str | None:
+        """The value in the ``occurrence``-th (from 0) segment of that name, or None; see ``Segment.get``."""
+        found = (self._index or self._split()).get(segment)
+        if found is None or occurrence >= len(found):
+            return None
+        return found[occurrence].get(field, repetition, component, subcomponent)
+
+    def __getitem__(self, name: str) -> list[Segment]:
+        """The segments of that name; raises ``KeyError`` when there is none."""
+        if found := self.segments(name):
+            return found
+        raise KeyError(name)
+
+    def segments(self, name: str) -> list[Segment]:
+        """Every segment of that name, in order."""
+        return list((self._index or self._split()).get(name, ()))
+
+
+class Message(ByName):
     """A message that keeps its bytes and is split when first asked. Never changes.
 
     ``raw`` is what ``encode`` gives back; ``text`` the same decoded; ``charset`` the Python codec that read it;
@@ -173,25 +203,6 @@ class Message:
         if self._index is None:
             self._split()
         return iter(self._order)
-
-    def get(
-        self, segment: str, occurrence: int, field: int, repetition: int = 1, component: int = 0, subcomponent: int = 0
-    ) -> str | None:
-        """The value in the ``occurrence``-th (from 0) segment of that name, or None; see ``Segment.get``."""
-        found = (self._index or self._split()).get(segment)
-        if found is None or occurrence >= len(found):
-            return None
-        return found[occurrence].get(field, repetition, component, subcomponent)
-
-    def __getitem__(self, name: str) -> list[Segment]:
-        """The segments of that name; raises ``KeyError`` when there is none."""
-        if found := self.segments(name):
-            return found
-        raise KeyError(name)
-
-    def segments(self, name: str) -> list[Segment]:
-        """Every segment of that name, in order."""
-        return list((self._index or self._split()).get(name, ()))
 
     def truncated(self) -> list[str]:
         """The paths of values that their sender cut short: they end with the truncation mark that MSH-2 defines.
