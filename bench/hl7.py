@@ -19,7 +19,8 @@ from pathlib import Path
 from time import perf_counter
 
 from bench.baselines import hl7_libraries as libraries
-from bench.baselines.hl7_libraries import Node, Place, node
+from bench.baselines.hl7_libraries import Node, Place
+from bench.baselines.node_peer import running
 from bench.harness import ROOT, Row, report, row
 from bench.mapping import Clock, count_for
 from esb.codecs.hl7v2 import build, decode, enveloped, parse, path
@@ -231,7 +232,7 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=200, help="size of the batch file")
     options = parser.parse_args()
     rows: list[Row] = []
-    with node() as peer:
+    with running(Node) as peer:
         for title, (segments, paths) in CASES.items():
             rows += compare(f"{title}: 12 fields", reading(segments, paths, peer), options.seconds)
             rows += compare(f"{title} built", writing(segments, peer), options.seconds)

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from bench.baselines.query_languages import Node, jmespath_function, jsonata_function, node
+from bench.baselines.node_peer import running
+from bench.baselines.query_languages import Node, jmespath_function, jsonata_function
 from bench.harness import Row, report, row
 from bench.many_mappings import measure
 from bench.transformations import Transformation, transformations
@@ -97,7 +98,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seconds", type=float, default=0.2, help="of each contender in each of seven rounds")
     options = parser.parse_args()
-    with node() as peer:
+    with running(Node) as peer:
         rows = [found for one in transformations() for found in compare(one, peer, options.seconds)]
     report("bench.mapping: trees into trees", HOW_TO_READ, [*rows, *measure()], options.json)
     return 0

@@ -6,18 +6,14 @@ gives the bytes. ``Place`` is segment, occurrence from 0, field and component fr
 
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import hl7
 from hl7apy.core import Message as ApyMessage
 from hl7apy.parser import parse_message
 
-PEERS = Path(__file__).parent.parent / "peers"
+from bench.baselines.node_peer import Peer
 
 Place = tuple[str, int, int, int]
 Row = tuple[str, Mapping[str, str]]
@@ -138,11 +134,10 @@ def hl7apy_writer(rows: Sequence[Row]) -> Callable[[], bytes]:
     return write
 
 
-class Node:
+class Node(Peer):
     """node-hl7-client in a process that times itself; nothing of the pipe is in its time."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    script = "hl7.mjs"
 
     def read(self, text: str, places: Sequence[Place]) -> list[str]:
         """What it reads; ``seconds`` times that from then on."""
@@ -151,32 +146,8 @@ class Node:
             + (f".{component}" * bool(component))
             for name, occurrence, field, component in places
         ]
-        return list(self._ask({"text": text, "paths": paths})["values"])
+        return list(self.ask({"text": text, "paths": paths})["values"])
 
     def write(self, rows: Sequence[Row]) -> str:
         """What it writes; ``seconds`` times that from then on."""
-        return str(self._ask({"rows": [row for row in rows if row[0] != "MSH"]})["text"])
-
-    def seconds(self, count: int) -> float:
-        """How long it takes that often."""
-        return float(self._ask({"count": count})["seconds"])
-
-    def _ask(self, question: dict[str, Any]) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit("bench/peers/hl7.mjs ended: npm ci --prefix bench/peers")
-        return json.loads(answer)
-
-
-@contextmanager
-def node() -> Iterator[Node]:
-    """A Node.js process with the library, ended when the block ends."""
-    command = ["node", str(PEERS / "hl7.mjs")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Node(process)
-        assert process.stdin is not None
-        process.stdin.close()
+        return str(self.ask({"rows": [row for row in rows if row[0] != "MSH"]})["text"])

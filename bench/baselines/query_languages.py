@@ -7,10 +7,7 @@ is a ``merge``, because a JMESPath hash writes every key.
 
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,9 @@ from jmespath import functions
 from jsonata import Jsonata
 
 from bench.baselines import by_hand
+from bench.baselines.node_peer import Peer
 
 QUERIES = Path(__file__).parent / "queries"
-PEERS = Path(__file__).parent.parent / "peers"
 TABLES: dict[str, dict[str, str]] = {
     "gender": by_hand.GENDERS,
     "document_type": by_hand.DOCUMENTS,
@@ -67,39 +64,14 @@ def jsonata_function(name: str) -> Callable[[Any], Any]:
     return Jsonata(_query(name, "jsonata")).evaluate
 
 
-class Node:
+class Node(Peer):
     """JSONata in a Node.js process that times itself; nothing of the pipe is in its time."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    script = "jsonata.mjs"
 
     def load(self, name: str, given: Any) -> Any:
         """Compile the query ``name``, keep ``given`` as its input and return its first result."""
-        return self._ask({"query": _query(name, "jsonata"), "input": given})["result"]
-
-    def seconds(self, count: int) -> float:
-        """How long ``count`` evaluations take."""
-        return float(self._ask({"count": count})["seconds"])
-
-    def _ask(self, question: dict[str, Any]) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit("bench/peers/jsonata.mjs ended: npm ci --prefix bench/peers")
-        return json.loads(answer)
-
-
-@contextmanager
-def node() -> Iterator[Node]:
-    """A Node.js process with JSONata, ended when the block ends."""
-    command = ["node", str(PEERS / "jsonata.mjs")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Node(process)
-        assert process.stdin is not None
-        process.stdin.close()
+        return self.ask({"query": _query(name, "jsonata"), "input": given})["result"]
 
 
 def _query(name: str, language: str) -> str:
