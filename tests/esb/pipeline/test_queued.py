@@ -333,10 +333,18 @@ async def test_priorities_go_first(tmp_path: Path) -> None:
 async def test_those_of_one_key_go_one_after_another(tmp_path: Path) -> None:
     routes = {"slot.free": {**QUEUED["slot.free"], "ordered": "$orderNo"}}
     async with queued(tmp_path, routes=routes) as bus:
-        bus.his.does("Free", DOWN, GOOD_LOCK)
+        is_down = True
+
+        async def his(action: str, payload: Any, call: Call) -> Any:
+            if payload["Order"] == "R1" and is_down:
+                raise DOWN
+            return GOOD_LOCK
+
+        bus.his.does("Free", his)
         first, second, other = await free(bus, "R1"), await free(bus, "R1"), await free(bus, "R2")
         assert await deliver(bus) == 2
         assert [await where(bus, one.exchange) for one in (first, second, other)] == [Where.LATER, Where.HELD, None]
+        is_down = False
         bus.clock.at += 60
         assert [await deliver(bus), await deliver(bus), await deliver(bus)] == [1, 1, 0]
 
