@@ -125,6 +125,8 @@ class Record:
             lane.mapped_by,
             lane.version.name,
             end.reason,
+            "",
+            "",
             self.request(),
             wire.sent if wire else b"",
             end.raw or (wire.received if wire else b""),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from esb.store.bodies import pack, unpack
-from esb.store.tables import metadata
+from esb.store.tables import Big, metadata, partial_index
 
 
 class Taken(StrEnum):
@@ -105,26 +105,24 @@ COLUMNS = (*_PLAIN, "raw_bytes", "body_bytes", "content")
 inbox = sa.Table(
     "inbox",
     metadata,
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", Big, primary_key=True, autoincrement=False),
     *(
-        sa.Column(
-            name, sa.LargeBinary if name in _BLOBS else sa.Integer if name in _NUMBERS else sa.Text, nullable=False
-        )
+        sa.Column(name, sa.LargeBinary if name in _BLOBS else Big if name in _NUMBERS else sa.Text, nullable=False)
         for name in COLUMNS
     ),
 )
-sa.Index("inbox_sequence", inbox.c.endpoint, inbox.c.sender, inbox.c.position, sqlite_where=inbox.c.sequence > 0)
+partial_index("inbox_sequence", inbox.c.endpoint, inbox.c.sender, inbox.c.position, where=inbox.c.sequence > 0)
 inbox_key = sa.Table(
     "inbox_key",
     metadata,
     sa.Column("endpoint", sa.Text, primary_key=True),
     sa.Column("sender", sa.Text, primary_key=True),
     sa.Column("control", sa.Text, primary_key=True),
-    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("position", Big, nullable=False),
     sqlite_with_rowid=False,
 )
 """Where the newest message of each id stands; lags behind ``inbox`` by what ``inbox_mark`` says."""
-inbox_mark = sa.Table("inbox_mark", metadata, sa.Column("position", sa.Integer, primary_key=True, autoincrement=False))
+inbox_mark = sa.Table("inbox_mark", metadata, sa.Column("position", Big, primary_key=True, autoincrement=False))
 """One row: the keys of all positions up to this one are in ``inbox_key``."""
 
 

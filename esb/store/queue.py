@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from esb.store.effects import Fate, finish_exchange
-from esb.store.tables import Row, State, exchange, insert_text, metadata
+from esb.store.tables import Big, Row, State, exchange, insert_text, metadata, partial_index
 
 READY, LATER, HELD = "ready", "later", "held"
 TAKEN, SETTLING, PARKED = "taken", "settling", "parked"
@@ -46,25 +46,28 @@ NAMES = Queued._fields[1:]
 """What is inserted: the database gives the position."""
 
 _TEXTS = ("id", "endpoint", "operation", "order_key", "state", "reason")
+_BIG = ("position", "accepted", "expires", "due")
 queue = sa.Table(
     "queue",
     metadata,
     *(
         sa.Column(
             name,
-            sa.Text if name in _TEXTS else sa.Boolean if name == "sent" else sa.Integer,
+            sa.Text if name in _TEXTS else sa.Boolean if name == "sent" else Big if name in _BIG else sa.Integer,
             primary_key=name == "position",
             nullable=False,
             unique=name == "id" or None,
         )
         for name in Queued._fields
     ),
+    sa.Column("relayed", sa.Integer, nullable=False, server_default="0"),
 )
+"""``relayed`` is for a buffer with a broker: 0 until the broker has confirmed the message."""
 sa.Index("queue_next", queue.c.endpoint, queue.c.state, queue.c.priority, queue.c.position)
 sa.Index("queue_due", queue.c.state, queue.c.due)
 _IS_ORDERED = queue.c.order_key != ""
-sa.Index("queue_order", queue.c.endpoint, queue.c.order_key, queue.c.position, sqlite_where=_IS_ORDERED)
-sa.Index("queue_expires", queue.c.expires, sqlite_where=queue.c.expires > 0)
+partial_index("queue_order", queue.c.endpoint, queue.c.order_key, queue.c.position, where=_IS_ORDERED)
+partial_index("queue_expires", queue.c.expires, where=queue.c.expires > 0)
 
 _COLUMNS = [queue.c[name] for name in Queued._fields]
 _now: sa.BindParameter[int] = sa.bindparam("its_now")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = sa.MetaData()
 
@@ -40,7 +40,9 @@ class Row(NamedTuple):
 
     ``cause`` is the exchange that this one asks for (settle) or whose answer it was given (cache, replay). ``mapping``
     is the mapping's file with its digest, ``version`` that of the whole configuration. ``request`` and ``answer`` are
-    canonical JSON, ``sent`` and ``raw`` what was on the wire; the writer compresses all four.
+    canonical JSON, ``sent`` and ``raw`` what was on the wire; the writer compresses all four. ``subject`` stands
+    for the patient without telling who it is, empty when there is none. ``owner`` is the instance that has the exchange
+    under way: the store writes it.
     """
 
     id: str
@@ -63,25 +65,43 @@ class Row(NamedTuple):
     mapping: str
     version: str
     reason: str
+    subject: str
+    owner: str
     request: bytes
     sent: bytes
     raw: bytes
     answer: bytes
 
 
+Big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""Milliseconds and numbers that grow for ever; what SQLite calls INTEGER has 64 bits and numbers rows by itself."""
 _TYPES: dict[type, Any] = {str: sa.Text, bytes: sa.LargeBinary, int: sa.Integer}
+_ADDED = ("subject", "owner")
+"""Columns that an older release does not fill."""
+
+
+def partial_index(name: str, *columns: sa.ColumnElement[Any], where: sa.ColumnElement[bool]) -> None:
+    """An index of some rows only."""
+    sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
 def _columns() -> list[sa.Column[Any]]:
     kinds = {"fingerprint": bytes, "attempts": int, "request": bytes, "sent": bytes, "raw": bytes, "answer": bytes}
     return [
-        sa.Column(name, _TYPES[kinds.get(name, str)], primary_key=name == "id", nullable=False) for name in Row._fields
+        sa.Column(
+            name,
+            _TYPES[kinds.get(name, str)],
+            primary_key=name == "id",
+            nullable=False,
+            server_default="" if name in _ADDED else None,
+        )
+        for name in Row._fields
     ]
 
 
 exchange = sa.Table("exchange", metadata, *_columns())
-_is_open = exchange.c.state.in_([str(state) for state in OPEN])
-sa.Index("exchange_open", exchange.c.id, sqlite_where=_is_open)
+partial_index("exchange_open", exchange.c.id, where=exchange.c.state.in_([str(state) for state in OPEN]))
+partial_index("exchange_subject", exchange.c.subject, exchange.c.id, where=exchange.c.subject != "")
 
 idempotency = sa.Table(
     "idempotency",
@@ -94,19 +114,56 @@ idempotency = sa.Table(
     sa.Column("again", sa.Boolean, nullable=False),
 )
 
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("fence", Big, nullable=False),
+    sa.Column("until_ms", Big, nullable=False),
+)
+"""Who may do what only one may do, until when; ``fence`` grows with every new holder."""
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", Big, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("object", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sa.Column("prev", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+"""What people did, each row with the digest of the one before it."""
+
 
 def upgrade(connection: sa.Connection, version: int | None) -> int | None:
     """Bring the tables of an older release up to this one; the version they have now.
 
     Only what they lack is added, so that an upgrade that was cut short is finished by the next.
     """
-    if version not in (1, 2):
+    if version not in (1, 2, 3):
         return version
-    if "version" not in {column["name"] for column in sa.inspect(connection).get_columns("exchange")}:
-        connection.execute(sa.text("ALTER TABLE exchange ADD COLUMN version TEXT NOT NULL DEFAULT ''"))
     metadata.create_all(connection)
+    for table, column, kind in _LATER_COLUMNS:
+        if column not in {one["name"] for one in sa.inspect(connection).get_columns(table)}:
+            connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {column} {kind}"))
+    connection.execute(
+        sa.text("CREATE INDEX IF NOT EXISTS exchange_subject ON exchange (subject, id) WHERE subject != ''")
+    )
     connection.execute(schema_version.update().values(version=SCHEMA_VERSION))
     return SCHEMA_VERSION
+
+
+_LATER_COLUMNS = (
+    ("exchange", "version", "TEXT NOT NULL DEFAULT ''"),
+    ("exchange", "subject", "TEXT NOT NULL DEFAULT ''"),
+    ("exchange", "owner", "TEXT NOT NULL DEFAULT ''"),
+    ("queue", "relayed", "INTEGER NOT NULL DEFAULT 0"),
+)
 
 
 def insert_sql(dialect: sa.Dialect, rows: int) -> str:

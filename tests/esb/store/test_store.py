@@ -288,7 +288,7 @@ async def test_a_store_of_another_release_is_refused(tmp_path: Path) -> None:
         connection.execute("update schema_version set version = 99")
     connection.close()
     store = Store(url, Metrics())
-    with pytest.raises(ConfigError, match="schema version 99, this release needs 3"):
+    with pytest.raises(ConfigError, match="schema version 99, this release needs 4"):
         await store.start()
     await store.close()
 
@@ -315,7 +315,7 @@ async def test_a_store_of_the_release_without_versions_opens_with_all_its_rows(t
     assert (old.state, old.version, unfinished) == ("received", "", ["OLD"])
     assert (new.version, new.reason, new.mapping) == ("v2", "after", "m")
     with sqlite3.connect(tmp_path / "esb.db") as connection:
-        assert connection.execute("select version from schema_version").fetchall() == [(3,)]
+        assert connection.execute("select version from schema_version").fetchall() == [(4,)]
     connection.close()
 
 
