@@ -31,8 +31,10 @@ class ListenerSettings(AdapterSettings):
     hears. ``acknowledge``: by the message's MSH-15 and MSH-16, or the mode that the sender understands whatever it
     writes there. ``sequence``: MSH-13 is checked and MSA-4 answered. ``same_id_s``: for so long an id stands for one
     message, 0 for ever. A frame that has begun must end within ``frame_s`` and a second more for every
-    ``bytes_per_s``. ``idle_s`` 0 keeps silent connections open. ``in_flight`` messages of one connection wait for
-    their answer at most; then it is not read.
+    ``bytes_per_s``. ``max_unfinished_bytes`` is what frames that have begun may take together: over it the connection
+    that asks for more is closed, or, when that one has less than its equal share, the one that has most. ``idle_s`` 0
+    keeps silent connections open. ``in_flight`` messages of one connection wait for their answer at most; then it is
+    not read.
     """
 
     listen: str
@@ -45,6 +47,7 @@ class ListenerSettings(AdapterSettings):
     sequence: bool = False
     same_id_s: float = Field(0.0, ge=0)
     max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
+    max_unfinished_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     max_connections: int = Field(200, ge=1, le=10_000)
     in_flight: int = Field(64, ge=1, le=10_000)
     frame_s: float = Field(10.0, gt=0)
@@ -74,6 +77,12 @@ class ListenerSettings(AdapterSettings):
     def _secured(self) -> ListenerSettings:
         if (self.tls is not None) != self.listen.startswith("mllps:"):
             raise ValueError("mllps:// needs 'tls' with 'cert' and 'key', and 'tls' needs mllps://")
+        return self
+
+    @model_validator(mode="after")
+    def _holds_a_frame(self) -> ListenerSettings:
+        if self.max_unfinished_bytes < self.max_frame_bytes:
+            raise ValueError("'max_unfinished_bytes' is for several frames: at least 'max_frame_bytes'")
         return self
 
     @property

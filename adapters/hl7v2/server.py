@@ -34,6 +34,7 @@ class MllpListener:
         """Raises ``ConfigError``."""
         self.settings = settings
         self.peers: set[Peer] = set()
+        self.unfinished = 0
         self.is_closing = False
         self._tls = server_context(settings.tls) if settings.tls else None
         self._clock = clock or SystemClock()
@@ -72,6 +73,13 @@ class MllpListener:
             await asyncio.wait([peer.gone for peer in peers], timeout=seconds)
         for peer in peers:
             peer.abort()
+
+    def hold(self, peer: Peer, more: int) -> None:
+        """Count bytes that a connection keeps for a frame that has not ended; over the budget one has to go."""
+        self.unfinished += more
+        if more > 0 and self.unfinished > self.settings.max_unfinished_bytes:
+            share = self.settings.max_unfinished_bytes // len(self.peers)
+            (peer if peer.held > share else max(self.peers, key=lambda one: one.held)).crowded_out()
 
     def read(self, raw: bytes, address: str) -> tuple[Inbound, Writer, str, str]:
         """What a frame says, and what is needed to acknowledge it: a writer, MSH-15 and MSH-16."""
@@ -116,6 +124,7 @@ class Peer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_paused = self._is_ending = False
         self._address = ""
+        self.held = 0
         self.gone: asyncio.Future[None] = self._loop.create_future()
 
     # asyncio.Protocol
@@ -139,6 +148,7 @@ class Peer(asyncio.Protocol):
         self._is_ending = True
         if self._framer.started:
             self._intake.count("half_frames")
+        self._hold(0)
         if not self.gone.done():
             self.gone.set_result(None)
 
@@ -170,17 +180,24 @@ class Peer(asyncio.Protocol):
             self._strays()
         elif framer.started:
             self._began = self._last
+        if self.held or framer.started:
+            self._hold(self._framer.held)
 
     # for the listener
 
     def look(self, now: float) -> None:
         """Close what is too slow or too silent."""
-        pending = len(self._framer.pending) if self._framer.started else 0
+        pending = self._framer.held if self._framer.started else 0
         if pending and now - self._began > self._settings.frame_s + pending / self._settings.bytes_per_s:
             self._broken("a frame does not end")
         elif self._settings.idle_s and not self._due and now - self._last > self._settings.idle_s:
             self._intake.count("closed_idle")
             self.finish()
+
+    def crowded_out(self) -> None:
+        """The frames of all connections need more memory than there is for them, and this one takes most."""
+        self._intake.count("crowded_out")
+        self._broken(f"frames that have not ended need more than {self._settings.max_unfinished_bytes} bytes together")
 
     def finish(self) -> None:
         """Read no more; close once the answers that are due have been sent."""
@@ -235,10 +252,16 @@ class Peer(asyncio.Protocol):
 
     def _broken(self, reason: str) -> None:
         """The stream is lost: what is there is kept, its sender told if it wrote HL7, the connection closed."""
-        rest = bytes(self._framer.dropped) + self._framer.pending
+        rest = (bytes(self._framer.dropped) + self._framer.pending)[:_KEPT_BYTES]
         self._framer = Framer(self._settings.max_frame_bytes)
+        self._hold(0)
         self._unreadable(rest, reason, is_answered=True)
         self.finish()
+
+    def _hold(self, held: int) -> None:
+        more, self.held = held - self.held, held
+        if more:
+            self._listener.hold(self, more)
 
     def _unreadable(self, data: bytes, reason: str, *, is_answered: bool = False) -> None:
         self._intake.count("framing_errors")

@@ -42,6 +42,11 @@ class Framer:
         """What arrived and is no whole message yet."""
         return bytes(self._buffer)
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept: of a message that is not whole, and of what was dropped."""
+        return len(self._buffer) + len(self.dropped)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes, in order. Raises ``DecodeError``."""
         self._buffer += data
