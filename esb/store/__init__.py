@@ -1,5 +1,6 @@
 """The bus's own memory, in one database: the journal of exchanges, the table of idempotency keys, the inbox."""
 
+from esb.store import guards as guards  # the tables are made with them
 from esb.store.effects import Earlier, Fate
 from esb.store.inbox import Arrival, Settled, Taken, Told
 from esb.store.store import Store
