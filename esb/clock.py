@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
@@ -38,11 +39,12 @@ _PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 class Ids:
     """Time-ordered ids: 26 Crockford base-32 characters, 48 bits of milliseconds and 80 of randomness (ULID layout).
 
-    Ids made by one process sort in the order they were made, within one millisecond too.
+    Ids made by one process sort in the order they were made, within one millisecond too. ``random`` gives so many
+    random bytes.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, random: Callable[[int], bytes] = os.urandom) -> None:
+        self._clock, self._bytes = clock, random
         self._last = 0
         self._random = b""
         self._lock = threading.Lock()
@@ -59,7 +61,7 @@ class Ids:
     def _eighty_bits(self) -> int:
         """From a block of the system's randomness: asking for ten bytes a time costs more than all else here."""
         if not self._random:
-            self._random = os.urandom(10 * 256)
+            self._random = self._bytes(10 * 256)
         taken, self._random = self._random[:10], self._random[10:]
         return int.from_bytes(taken, "big")
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from esb.errors import ConfigError, Finding
 from esb.observe import Metrics
-from esb.store import tables
+from esb.store import cursors, tables
 from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
 from esb.store.files import Lock, prepare, tune
 from esb.store.inbox import Arrival, Offer, Settled, Told, events_after, inbox, newest, prune_inbox, stored
@@ -45,13 +45,15 @@ class Store:
         queue: int = 20_000,
         queue_bytes: int = 128 * 1024 * 1024,
         linger_s: float = 0.1,
+        engine: Callable[[str], sa.Engine] = sa.create_engine,
+        writer: type[Writer] = Writer,
     ) -> None:
         prepare(url)
-        self.engine = sa.create_engine(url)
+        self.engine = engine(url)
         tune(self.engine)
         self._lock = Lock(self.engine)
         self._queue, self._queue_bytes = queue, queue_bytes
-        self._writer = Writer(self.engine, metrics, linger_s)
+        self._writer = writer(self.engine, metrics, linger_s)
         self._receiving = Receiving()
         self._readers = ThreadPoolExecutor(2, "journal-read")
 
@@ -142,10 +144,15 @@ class Store:
         return await self._read(lambda connection: _rows(connection, _UNFINISHED))
 
     async def prune(self, before: datetime, chunk: int = 500) -> int:
-        """Delete what ended and was received before ``before``, ``chunk`` rows a transaction; returns how many rows."""
+        """Delete what ended and was received before ``before``, ``chunk`` rows a transaction; returns how many rows.
+
+        Messages that a subscriber of events has not come to yet stay.
+        """
         bound, moment = _first_id(before), before.isoformat(timespec="seconds")
         total = await self._prune(lambda connection: _prune(connection, bound, chunk), chunk)
-        return total + await self._prune(lambda connection: prune_inbox(connection, moment, chunk), chunk)
+        return total + await self._prune(
+            lambda connection: prune_inbox(connection, moment, chunk, cursors.least(connection)), chunk
+        )
 
     async def _prune(self, work: Callable[[sa.Connection], int], chunk: int) -> int:
         total, deleted = 0, chunk
