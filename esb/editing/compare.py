@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from decimal import Decimal
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from esb.codecs import json
 from esb.config.settings import Settings
 from esb.contract import Operation, load_contract
 from esb.editing.persons import altered
 from esb.editing.recorded import Recording, read_recordings
 from esb.editing.sides import Side, load_side
 from esb.endpoint import installed
-from esb.explain.masking import form
+from esb.fields import EVERYTHING, SAMPLES, Difference, Sample, changes, dotted, flat, named, shown, within
 from esb.mapping import Mapping as FieldMapping
 from esb.mapping import MappingError, Verdict
 from esb.model import Tree
 from esb.observe import mask
-
-SAMPLES = 3
-"""How many exchanges a difference shows."""
-
-_NOTHING = object()
-_EVERYTHING = frozenset({""})
-_INDEX = re.compile(r"\[\d+]")
-_HL7 = re.compile(r"[A-Z][A-Z0-9]{2}(\[\d+])?-\d")
-_SEGMENT = re.compile(r"^(\w{3})\[\d+]-")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One exchange in which a field differs, the values as they may be shown; None is not there."""
-
-    exchange: str
-    before: str | None
-    after: str | None
-
-
-@dataclass(slots=True)
-class Difference:
-    """A field that differs, by its name, in ``exchanges`` of the ``compared`` of its operation.
-
-    ``side`` is ``sends``, or ``answers`` for what is understood.
-    """
-
-    operation: str
-    side: str
-    name: str
-    exchanges: int = 0
-    compared: int = 0
-    samples: list[Sample] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +43,7 @@ def compare(old: Side, new: Side, recordings: Iterable[Recording], operations: M
             continue
         compared[recording.operation] += 1
         pair = _Pair(recording, operations[recording.operation], (before, old.root), (after, new.root))
-        for side, name, sample in _distinct(pair.differences()):
+        for side, name, sample in pair.differences():
             key = recording.operation, side, name
             difference = found.setdefault(key, Difference(*key))
             difference.exchanges += 1
@@ -126,15 +89,6 @@ def _or_nothing(value: str | None) -> str:
     return "(nothing)" if value is None else value
 
 
-def _distinct(found: Iterable[tuple[str, str, Sample]]) -> Iterator[tuple[str, str, Sample]]:
-    """The first difference of each field: the items of a list are one field."""
-    seen: set[tuple[str, str]] = set()
-    for side, name, sample in found:
-        if (side, name) not in seen:
-            seen.add((side, name))
-            yield side, name, sample
-
-
 def _why_not(
     recording: Recording,
     before: FieldMapping | None,
@@ -170,13 +124,11 @@ class _Pair:
 
     def _changes(self, side: str, pair: list[dict[str, Tree]]) -> Iterator[tuple[str, str, Sample]]:
         before, after = pair
-        failed = "error" in before or "error" in after
-        for path in ["error"] if failed else dict.fromkeys((*before, *after)):
-            values = [one.get(path, one.get("outcome", "sent") if failed else _NOTHING) for one in pair]
-            if values[0] is not values[1] and not _equal(*values):
-                name = _field(path)
-                shown = [self._shown(side, name, value) for value in values]
-                yield side, name, Sample(self.recording.id, *shown)
+        if "error" in before or "error" in after:
+            before, after = ({"error": one.get("error", one.get("outcome", "sent"))} for one in pair)
+        for name, *values in changes(before, after):
+            one, other = (self._shown(side, name, value) for value in values)
+            yield side, name, Sample(self.recording.id, one, other)
 
     def _sent(self, mapping: FieldMapping, root: str, request: Mapping[str, Tree] | None = None) -> dict[str, Tree]:
         recording = self.recording
@@ -199,19 +151,15 @@ class _Pair:
         return _understood(verdict, mapping.file)
 
     def _shown(self, side: str, name: str, value: Tree) -> str | None:
-        if value is _NOTHING:
-            return None
         if isinstance(value, _Failed):
             return mask(value.said)
-        text = value if isinstance(value, str) else json.encode(value).decode()
         if name in ("error", "action", "outcome", "code"):
-            return mask(text)
+            return shown(value, hidden=False)
         hidden = self._sent_of_patients() if side == "sends" else self._answered_of_patients()
-        return form(text) if hidden is _EVERYTHING or _below(name, hidden) else mask(text)
+        return shown(value, hidden=hidden is EVERYTHING or within(name, hidden))
 
     def _answered_of_patients(self) -> frozenset[str]:
-        paths = ("".join("[]" if step == "*" else f".{step}" for step in path) for path in self.operation.answer_phi)
-        return frozenset({"message", "details", *(path.removeprefix(".") for path in paths)})
+        return frozenset({"message", "details", *map(dotted, self.operation.answer_phi)})
 
     def _sent_of_patients(self) -> frozenset[str]:
         """The fields that would be sent otherwise if the patient's data were other; all when that cannot be tried."""
@@ -220,8 +168,8 @@ class _Pair:
         for mapping, root in self.sides:
             now, then = self._sent(mapping, root), self._sent(mapping, root, other)
             if "error" in now or "error" in then:
-                return _EVERYTHING
-            found |= {_field(path) for path in {*now, *then} if now.get(path) != then.get(path)}
+                return EVERYTHING
+            found |= {named(path) for path in {*now, *then} if now.get(path) != then.get(path)}
         return frozenset(found)
 
 
@@ -243,45 +191,3 @@ class _Failed:
 
     def __hash__(self) -> int:
         return hash(self.what)
-
-
-def _field(path: str) -> str:
-    """The field of a path, whichever item of a list or segment of its kind it is in."""
-    return _SEGMENT.sub(r"\1[]-", path) if _HL7.match(path) else _INDEX.sub("[]", path)
-
-
-def _equal(one: Tree, other: Tree) -> bool:
-    numbers = (int, Decimal)
-    alike = type(one) is type(other) or (isinstance(one, numbers) and isinstance(other, numbers))
-    return alike and bool(one == other)
-
-
-def _below(name: str, known: frozenset[str]) -> bool:
-    return any(name == one or name.startswith((f"{one}.", f"{one}[")) for one in known)
-
-
-def flat(tree: Tree, path: str = "") -> dict[str, Tree]:
-    """Every plain value by its path: ``items[0].fee``; of a list of HL7 segments by the field: ``PID-3.1``."""
-    if isinstance(tree, list) and not path and all(isinstance(one, dict) for one in tree):
-        return _segments(tree)
-    found: dict[str, Tree] = {}
-    if isinstance(tree, dict) and tree:
-        for name, value in tree.items():
-            found |= flat(value, f"{path}.{name}" if path else str(name))
-    elif isinstance(tree, list) and tree:
-        for at, value in enumerate(tree):
-            found |= flat(value, f"{path}[{at}]")
-    elif path:
-        found[path] = tree
-    return found
-
-
-def _segments(rows: list[dict[str, Any]]) -> dict[str, Tree]:
-    """A second segment of the same name is counted, as in a path: ``OBX[1]-5``."""
-    found: dict[str, Tree] = {}
-    for row in rows:
-        for name, value in row.items():
-            segment, _, rest = str(name).partition("-")
-            at = next(at for at in range(len(rows) + 1) if f"{segment}{f'[{at}]' if at else ''}-{rest}" not in found)
-            found |= flat(value, f"{segment}{f'[{at}]' if at else ''}-{rest}")
-    return found

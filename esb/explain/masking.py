@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from esb.contract import Operation
 from esb.explain.origin import Origin, Source, normal
+from esb.fields import form
 from esb.mapping.functions.people import mask_id, mask_name, mask_phone
 from esb.mapping.nodes import Compare, Node, children, paths, written
 from esb.mapping.tracer import Called, Line, Read
@@ -136,14 +137,6 @@ class LineMask:
 def _nobodys(source: str) -> bool:
     """Whether a path leads to what is said of the exchange or the hospital, or to a constant of the mapping."""
     return source.startswith(("exchange.", "site.", "'")) or source[:1].isdigit()
-
-
-def form(text: str) -> str:
-    """Digits as 9 and letters as x where there are digits; nothing of a word, whose length alone may tell it."""
-    if not any(character.isdigit() for character in text):
-        return _HIDDEN if text else ""
-    shape = ("9" if each.isdigit() else "x" if each.isalpha() else each for each in text[:40])
-    return "".join(shape) + ("..." if len(text) > 40 else "")
 
 
 def _number(change: Callable[[str], str]) -> Callable[[str], str]:

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 from esb.cli import main
 from esb.codecs import json as exact
 from esb.codecs import yaml
-from esb.editing.compare import flat
 from esb.editing.persons import altered
+from esb.fields import flat
 from esb.observe import Metrics
 from esb.store import Row, Store
 from tests.esb.configured import ROOT, Configured
