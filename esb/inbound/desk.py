@@ -7,6 +7,7 @@ import hashlib
 from datetime import datetime, timedelta
 from functools import partial
 
+from esb import crash
 from esb.clock import Clock, Ids
 from esb.inbound.callbacks import Callbacks, FlawError
 from esb.observe import Metrics, get_logger
@@ -65,6 +66,7 @@ class Desk:
             body=body,
             answer=answer(flaw) if counted is None else answer(flaw, counted if flaw else counted + 1),
         )
+        crash.at("before_kept")
         misplaced = None if counted is None else partial(_misplaced, arrival, answer)
         kept = self._store.receive(arrival, self._since(now), partial(_conflict, arrival, answer), misplaced)
         done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -95,6 +97,7 @@ class Desk:
             return
         error = kept.exception()
         if error is None:
+            crash.at("after_kept_before_answer")
             settled = kept.result()
             self._taken["repeat" if settled.is_repeat else settled.state].inc()
             if settled.state is not Taken.EVENT:

@@ -285,13 +285,22 @@ class Pipeline:
             )
 
     async def _durable(self, record: Record) -> Result:
+        crash.at("before_open")
         if answered := await self._opened(record, self._journal.open(record)):
             return answered
+        crash.at("after_open_before_send")
         is_read = record.exchange.effect is Effect.READ
-        ending = await self._asking.ask(record, None if is_read else lambda: self._store.sent(record.exchange.id))
+        ending = await self._asking.ask(record, None if is_read else lambda: self._mark(record))
+        crash.at("after_reply_before_result")
         if endings.in_doubt(record, ending):
             return await self._settler.doubt(record, ending)
-        return await self._journal.finish(record, ending, endings.fate(record, ending))
+        result = await self._journal.finish(record, ending, endings.fate(record, ending))
+        crash.at("after_result_before_answer")
+        return result
+
+    async def _mark(self, record: Record) -> None:
+        await self._store.sent(record.exchange.id)
+        crash.at("after_mark_before_send")
 
     async def _repeated(self, record: Record, earlier: Earlier) -> Result:
         """Somebody used this key before: the same answer for the same request, once there is one."""

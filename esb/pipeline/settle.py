@@ -9,6 +9,7 @@ from itertools import chain, repeat
 
 import orjson
 
+from esb import crash
 from esb.clock import Clock, Ids
 from esb.codecs.json import decode
 from esb.errors import Outcome
@@ -108,8 +109,10 @@ class Settler:
         for number, wait in enumerate(chain(waits, repeat(_EVERY_S, _TIMES), repeat(_LATER_S)), start=1):
             await self._sleep(wait)
             async with self._gate:
+                crash.at("before_question")
                 decided = await self._ask(row, self._versions.of(version), request, None, last=number >= len(waits))
             if decided:
+                crash.at("after_decision_before_record")
                 await self._end(row, decided)
                 return
             if number in (len(waits), len(waits) + _TIMES):
@@ -179,6 +182,7 @@ class Settler:
         )
         await self._journal.settle(settled, fate)
         if is_decided:
+            crash.at("after_settled_before_ack")
             await self._backlog.settled(row.id)
         _log.info(
             "exchange_settled", exchange=row.id, operation=row.operation, outcome=ending.outcome.value, code=ending.code

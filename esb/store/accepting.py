@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from esb import crash
 from esb.store import queue
 from esb.store.effects import Earlier
 from esb.store.tables import Row, State, exchange, idempotency, insert_sql, insert_text
@@ -49,8 +50,17 @@ def accept(connection: sa.Connection, offered: Sequence[Accepted]) -> list[Earli
     fresh = [one for one, earlier in zip(offered, found, strict=True) if earlier is None]
     claims.write()
     _insert(connection, _insert_rows, [packed(one.row) for one in fresh])
+    crash.at("during_accept")
     queue.insert(connection, list(_in_order(connection, fresh)))
     return found
+
+
+def keep(connection: sa.Connection, kept: Sequence[tuple[Row, tuple[Any, ...] | None]]) -> None:
+    """Journal exchanges that take no key; those with a message wait for delivery, held behind others of their order."""
+    _insert(connection, _insert_rows, [packed(row) for row, _ in kept])
+    waiting = [Accepted(row, message) for row, message in kept if message is not None]
+    if waiting:
+        queue.insert(connection, list(_in_order(connection, waiting)))
 
 
 @lru_cache(_LARGEST)

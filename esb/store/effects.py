@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from esb import crash
 from esb.store.tables import Row, State, exchange, idempotency
 from esb.store.writer import packed
 
@@ -61,6 +62,7 @@ def mark_sent(connection: sa.Connection, exchange_id: str) -> None:
 def finish_exchange(connection: sa.Connection, row: Row, fate: Fate) -> None:
     """Overwrite the opened row with its end, and do with its key, if it still has it, as ``fate`` says."""
     _change(connection, {"its_id": row.id, **stored(row)})
+    crash.at("during_finish")
     if fate is Fate.RELEASE:
         connection.execute(_RELEASE, {**_key(row), "its_exchange": row.id})
     elif fate is Fate.AGAIN:

@@ -1,5 +1,7 @@
 """The places at which a test makes the process die."""
 
+from pathlib import Path
+
 import pytest
 
 from esb.crash import POINTS, armed
@@ -25,5 +27,17 @@ def test_it_dies_as_by_kill_at_its_place_and_time(setting: str, dies_at: int) ->
 
 @pytest.mark.parametrize("setting", ["after_lunch", f"{POINTS[0]}:x", ":2"])
 def test_a_place_that_does_not_exist_is_an_error(setting: str) -> None:
-    with pytest.raises(ValueError, match="is none of after_accept_before_answer"):
+    with pytest.raises(ValueError, match="is none of during_accept"):
         armed(setting)
+
+
+def test_a_file_may_name_the_place_while_the_process_runs(tmp_path: Path) -> None:
+    died: list[int] = []
+    at = armed(str(tmp_path / "place"), died.append)
+    at(POINTS[0])
+    (tmp_path / "place").write_text(f"{POINTS[1]}:2\n")
+    for name in (POINTS[0], POINTS[1]):
+        at(name)
+    assert died == []
+    at(POINTS[1])
+    assert died == [137]

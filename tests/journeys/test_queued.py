@@ -1,24 +1,15 @@
-"""Queued delivery with the real process: whatever is killed and whenever, nothing is lost and nothing done twice.
-
-I1 an accepted exchange ends, I2 one effect for one intent, I8 what happens once is never sent blindly again. The
-sandbox's ledger is the judge.
-"""
+"""Queued delivery with the real process and the sandbox's ledger. What is killed is in ``tests/faults``."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from esb.crash import POINTS
 from tests.bus_process import Bus, start_bus
 from tests.journeys.conftest import QUICK, lock_request, open_slot
 from tests.sandbox_process import Sandbox
@@ -31,7 +22,6 @@ QUEUED = {
     LOCK: QUICK_LOCK.replace("{to: his,", "{to: his, deliver: queued, ordered: $orderNo,"),
     UNLOCK: "registration.unlock: {to: his, timeout: 1500ms, deliver: queued, retry: 30 over 1m, ordered: $orderNo}",
 }
-KILLED = 137
 AT = ("ready", "later", "taken")
 
 
@@ -82,63 +72,6 @@ def test_a_queued_lock_is_accepted_and_its_exchange_shows_the_lock(hospital: San
         assert metric(bus, 'queue_deliveries_total{endpoint="his",result="done"}') == 2
         assert metric(bus, 'queue_accepted_total{endpoint="his"}') == 3
     assert effects(hospital, "Q1") == {"lock": 1, "release": 1}
-
-
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("operation", ["lock", "unlock"])
-def test_killed_at_every_point_nothing_is_lost_and_nothing_happens_twice(
-    bus: Bus, hospital: Sandbox, tmp_path: Path, point: str, operation: str
-) -> None:
-    slot, order = open_slot(bus), f"C{POINTS.index(point)}"
-    if operation == "unlock":
-        assert lock(bus, slot, order)[0] == 201
-
-    def ask(bus: Bus) -> tuple[int, dict[str, str], Any]:
-        return lock(bus, slot, order) if operation == "lock" else unlock(bus, order)
-
-    with queued(hospital, folder=tmp_path, environ={"ESB_CRASH_AT": point}) as dying:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            assert ask(dying)[0] == 202
-        assert dying.process.wait(20) == KILLED
-        first = dying.journal(f"registration.{operation}")[-1]["id"]
-    with queued(hospital, folder=tmp_path) as second:
-        assert ask(second)[0] in (200, 201, 202)
-        assert ended(second, f"/v1/exchanges/{first}")["outcome"] == "done"
-        assert ask(second)[1]["idempotency-replayed"] == "true"
-    assert effects(hospital, order) == ({"lock": 1} if operation == "lock" else {"lock": 1, "release": 1})
-    assert len(hospital.control.requests(operation="LockRegistration")) == 1, "what happens once is sent once"
-
-
-def test_killed_again_and_again_with_many_in_work_every_one_ends_once(hospital: Sandbox, tmp_path: Path) -> None:
-    """kill -9 five times while 60 locks are accepted and delivered through a slow hospital that loses answers."""
-    hospital.control.fault("soap", "delay", operation="LockRegistration", seconds=0.15)
-    accepted: dict[str, str] = {}
-    orders = [f"M{number}" for number in range(60)]
-    left = list(orders)
-    for round_ in range(6):
-        with queued(hospital, folder=tmp_path) as bus:
-            slots = [open_slot(bus, skip=skip) for skip in range(4)]
-            killer = threading.Timer(0.4 + 0.1 * round_, bus.kill) if round_ < 5 else None
-            if killer:
-                killer.start()
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                while left:
-                    status, headers, _ = lock(bus, slots[len(left) % 4], left[0])
-                    assert status in (201, 202)
-                    if status == 202:
-                        accepted[left[0]] = headers["location"]
-                    left.pop(0)
-            if killer:
-                killer.join()
-                continue
-            hospital.control.clear_faults()
-            ends = {order: ended(bus, path, 60) for order, path in accepted.items()}
-    assert left == []
-    lost = {order: end for order, end in ends.items() if end["outcome"] not in ("done", "refused")}
-    assert lost == {}
-    for order, end in ends.items():
-        assert effects(hospital, order).get("lock", 0) == (1 if end["outcome"] == "done" else 0), order
-    assert hospital.control.state()["oversold"] == 0
 
 
 def test_a_dead_hospital_is_waited_for(hospital: Sandbox) -> None:
