@@ -15,7 +15,7 @@ from esb.config.values import Again, Breaker, Count, Duration, Model, Outside, R
 from esb.errors import ConfigError, Finding
 
 _M = TypeVar("_M", bound=BaseModel)
-_SECTIONS = ("endpoints", "routes", "callbacks")
+_SECTIONS = ("endpoints", "routes", "callbacks", "events")
 _NEEDED = ("endpoints", "routes")
 
 
@@ -89,6 +89,7 @@ class RouteConfig(Model):
     the pauses before it asks, one after another. ``deliver``: queued answers at once that it is accepted, and delivers
     it as soon as the system can take it. ``ordered`` is a path of the request: those with the same value there are
     delivered one after another. ``priority`` is which of those that wait goes first. ``ttl`` is how long it may wait.
+    ``retain`` is how long the journal keeps it, where that is not ``ESB_JOURNAL_DAYS``.
     """
 
     to: str
@@ -101,6 +102,7 @@ class RouteConfig(Model):
     ordered: Annotated[str | None, AfterValidator(_path)] = None
     priority: Literal["high", "normal", "low"] = "normal"
     ttl_s: Duration = Field(0.0, alias="ttl", ge=0, le=30 * 86_400)
+    retain_s: Duration | None = Field(None, alias="retain", ge=3600, le=36_500 * 86_400)
 
     @property
     def is_queued(self) -> bool:
@@ -109,22 +111,55 @@ class RouteConfig(Model):
 
 
 class CallbackConfig(Model):
-    """What a system tells us and the event that it becomes.
+    """What a system tells us and the event that it becomes, or what it asks and the operation that knows.
 
     ``from`` is the listening endpoint that hears it. ``on`` are kinds of messages, ``ORU^R01`` or ``ORU`` for all of
-    that type that no other callback names. ``emits`` is an event of the contract. ``mapping`` is the translation in the
-    endpoint's dialect, the event's own name where nothing is said.
+    that type that no other callback names. ``emits`` is an event of the contract; ``answers`` instead of it is a read
+    whose answer the system is given. ``mapping`` is the translation in the endpoint's dialect, the event's or the
+    operation's own name where nothing is said; that of an answer back has ``.answer`` after it.
     """
 
     source: str = Field(alias="from")
     on: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\^[A-Za-z0-9_]+)?$")], ...] = Field(min_length=1)
-    emits: str
+    emits: str | None = None
+    answers: str | None = None
     mapping: str | None = Field(None, pattern=r"^[a-z][a-z0-9_.]*$")
 
     @property
     def file(self) -> str:
         """The name of its translation."""
-        return self.mapping or self.emits
+        return self.mapping or self.emits or str(self.answers)
+
+    @property
+    def answer_file(self) -> str:
+        """The name of the translation of an answer."""
+        return f"{self.file}.answer"
+
+    @model_validator(mode="after")
+    def _one_end(self) -> CallbackConfig:
+        if (self.emits is None) == (self.answers is None):
+            raise ValueError("a callback either 'emits' an event or 'answers' by an operation")
+        return self
+
+
+class SubscriberConfig(Model):
+    """Who is told of an event: an operation that is called with what the event says.
+
+    ``call`` is an operation with a queued route. ``with`` is its request, made from the event like a mapping: a bare
+    path is a path of the event. Without it the event itself is the request. ``from``: start is for a new subscriber
+    that is to have every event that is still kept, and not only those to come. ``name`` tells two subscribers apart
+    that call the same operation.
+    """
+
+    call: str
+    given: dict[str, Any] | None = Field(None, alias="with")
+    begin: Literal["now", "start"] = Field("now", alias="from")
+    name: str | None = Field(None, pattern=r"^[a-z][a-z0-9_.]*$")
+
+    @property
+    def label(self) -> str:
+        """What tells it apart from the others of its event."""
+        return self.name or self.call
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +175,7 @@ class Routes:
     written: frozenset[str]
     used: frozenset[str]
     callbacks: dict[str, CallbackConfig] = field(default_factory=dict)
+    events: dict[str, tuple[SubscriberConfig, ...]] = field(default_factory=dict)
 
     def finding(self, path: PathTuple, message: str, hint: str = "", *, at_key: bool = False) -> Finding:
         return self.document.finding(path, message, hint, at_key=at_key)
@@ -163,10 +199,34 @@ def read_routes(file: Path, environ: Mapping[str, str], secrets: Path) -> tuple[
     endpoints = _section(document, tree, "endpoints", EndpointConfig, found)
     routes = _section(document, tree, "routes", RouteConfig, found)
     callbacks = _section(document, tree, "callbacks", CallbackConfig, found)
+    events = _events(document, tree, found)
     found += _destinations(document, tree, "routes", "to", listens=False)
     found += _destinations(document, tree, "callbacks", "from", listens=True)
     used = frozenset((*_named_ends(tree, "routes", "to"), *_named_ends(tree, "callbacks", "from")))
-    return Routes(endpoints, routes, document, frozenset(_lines(tree, "routes")), used, callbacks), found
+    return Routes(endpoints, routes, document, frozenset(_lines(tree, "routes")), used, callbacks, events), found
+
+
+def _events(document: Document, tree: Any, found: list[Finding]) -> dict[str, tuple[SubscriberConfig, ...]]:
+    """Each subscriber by itself, so that a mistake in one is placed and the others are sound."""
+    section = tree.get("events")
+    if section is not None and not isinstance(section, dict):
+        found.append(document.finding(("events",), "section 'events' must be a mapping of names"))
+        return {}
+    events: dict[str, tuple[SubscriberConfig, ...]] = {}
+    for event, lines in (section or {}).items():
+        if not isinstance(lines, list) or not lines:
+            found.append(document.finding(("events", event), "must be a list of subscribers", "- call: OPERATION"))
+            continue
+        events[event] = tuple(_subscribers(document, event, lines, found))
+    return events
+
+
+def _subscribers(document: Document, event: str, lines: list[Any], found: list[Finding]) -> Iterator[SubscriberConfig]:
+    for at, line in enumerate(lines):
+        try:
+            yield SubscriberConfig.model_validate(line)
+        except ValidationError as error:
+            found += findings(document, ("events", event, at), error, SubscriberConfig)
 
 
 def _lines(tree: Any, section: str) -> dict[str, Any]:

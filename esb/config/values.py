@@ -170,14 +170,15 @@ class Outside:
         self._document = document
         self._sources: dict[str, Callable[[str], str | SecretStr | Path | None]] = {
             "env": environ.get,
-            "secret": lambda name: _secret(name, environ, secrets),
+            "secret": lambda name: secret(name, environ, secrets),
             "file": lambda name: _file(folder, name),
         }
         self.findings: list[Finding] = []
 
     def replace(self, tree: Any, path: PathTuple = ()) -> Any:
         """``tree`` with every ``$env``, ``$secret`` and ``$file`` replaced; ``$$`` at the start is one dollar."""
-        if path[:1] == ("routes",) and path[2:] == ("ordered",):  # a path of the request, not of the outside
+        of_a_request = path[:1] == ("routes",) and path[2:] == ("ordered",)
+        if of_a_request or (path[:1] == ("events",) and path[3:] == ("with",)):  # paths of the inside
             return tree
         if isinstance(tree, dict):
             return {key: self.replace(value, (*path, key)) for key, value in tree.items()}
@@ -211,7 +212,8 @@ _REMEDY = {
 }
 
 
-def _secret(name: str, environ: Mapping[str, str], secrets: Path) -> SecretStr | None:
+def secret(name: str, environ: Mapping[str, str], secrets: Path) -> SecretStr | None:
+    """The secret of that name, None when there is none."""
     file = secrets / name
     if re.fullmatch(r"[A-Za-z0-9_.-]+", name) and not name.startswith(".") and file.is_file():
         return SecretStr(file.read_text(encoding="utf-8").rstrip("\r\n"))

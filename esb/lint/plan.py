@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from esb.clock import Clock
+from esb.codecs import yaml
 from esb.codecs.yaml import nearest
 from esb.config.routes import EndpointConfig, Routes, read_routes
 from esb.config.settings import Settings
@@ -17,15 +18,18 @@ from esb.contract import Contract, load_contract
 from esb.endpoint import Endpoint, Listening, load_endpoint, load_listener
 from esb.errors import ConfigError, Finding, PartlyBroken
 from esb.lint.callbacks import callback_findings, event_findings
+from esb.lint.events import Fillings, filling_findings, subscriber_findings
 from esb.lint.mappings import mapping_findings, sheet_findings
 from esb.lint.places import Places
 from esb.lint.routes import never_absent, route_findings, unused_endpoints
 from esb.mapping import (
     Codes,
     ExampleResult,
+    Filling,
     Parts,
     Translation,
     Unreadable,
+    compile_filling,
     load_codes,
     load_mapping,
     load_translation,
@@ -41,7 +45,8 @@ from esb.observe import Metrics
 class Plan:
     """A whole configuration that holds together; ``mappings`` by operation, ``endpoints`` by name.
 
-    ``listeners`` are the endpoints that systems call, ``translations`` those of the callbacks by callback.
+    ``listeners`` are the endpoints that systems call, ``translations`` those of the callbacks by callback, ``fillings``
+    the ``with`` of subscribers by event and label.
     """
 
     contract: Contract
@@ -52,6 +57,7 @@ class Plan:
     parts: Parts
     listeners: Mapping[str, Listening] = field(default_factory=dict)
     translations: Mapping[str, Translation] = field(default_factory=dict)
+    fillings: Fillings = field(default_factory=dict)
 
 
 class _Findings(list[Finding]):
@@ -132,12 +138,22 @@ def examine(
         found += _mapping_findings(contract, routes, mappings, loading.broken, endpoints)
         found += callback_findings(contract, routes)
     translations = {name: found.attempt(loading.translation, name) for name in routes.callbacks}
+    fillings = {key: found.attempt(loading.filling, *where) for key, where in _fillings(routes)}
     if contract is not None:
         found += _translation_findings(contract, routes, translations)
+        found += subscriber_findings(contract, routes)
+        found += filling_findings(contract, routes, fillings, Places())
     if contract is None or codes is None or parts is None:
         return None, found
     sound = [_sound(each) for each in (mappings, endpoints, listeners, translations)]
-    return Plan(contract, routes, sound[0], sound[1], codes, parts, sound[2], sound[3]), found
+    return Plan(contract, routes, sound[0], sound[1], codes, parts, sound[2], sound[3], fillings), found
+
+
+def _fillings(routes: Routes) -> Iterator[tuple[tuple[str, str], tuple[str, int]]]:
+    for event, subscribers in routes.events.items():
+        for at, one in enumerate(subscribers):
+            if one.given is not None:
+                yield (event, one.label), (event, at)
 
 
 def _sound(parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,6 +225,15 @@ class _Loading:
         hint = nearest(written.file, (each.stem for each in file.parent.glob("*.yaml")))
         message = f"mapping '{file.as_posix()}' does not exist"
         raise ConfigError([self.routes.finding(("callbacks", callback), message, hint, at_key=True)])
+
+    def filling(self, event: str, at: int) -> Filling | None:
+        """The compiled ``with`` of one subscriber; None where the code tables are broken."""
+        if self.codes is None:
+            return None
+        document = self.routes.document
+        given = document.value["events"][event][at]["with"]
+        text = yaml.read(Path(document.file))
+        return compile_filling(document, text, ("events", event, at, "with"), given, self.codes)
 
     def mapping(self, operation: str) -> FieldMapping | None:
         """The compiled mapping of one routed operation; None where its endpoint or the code tables are broken."""

@@ -80,9 +80,17 @@ def check_translation(
     return list(walk.typist.problems)
 
 
+def check_filling(sheet: Sheet, event: Type, request: Type) -> list[Problem]:
+    """The same for what an event fills, which the contract must take as a request."""
+    walk = _Walk(Typist(lambda _: ANY), sheet.file, whole="the request")
+    assert sheet.gives is not None
+    walk.target(sheet.gives, request, {"message": event}, None, strict=True)
+    return list(walk.typist.problems)
+
+
 class _Walk:
-    def __init__(self, typist: Typist, file: str) -> None:
-        self.typist, self.file = typist, file
+    def __init__(self, typist: Typist, file: str, whole: str = "the contract's answer") -> None:
+        self.typist, self.file, self.whole = typist, file, whole
 
     def cases(self, cases: Sequence[Case], answer: Type, names: Names) -> None:
         """Each case where those before it did not hold."""
@@ -215,7 +223,8 @@ class _Walk:
                 )
             if isinstance(found, Lost):
                 hint = nearest(found.step, found.known)
-                self.typist.add(replace(place, at_key=True), f"{_whole(strict)} has no '{found.step}'", hint)
+                whole = self.whole if strict else "what is sent"
+                self.typist.add(replace(place, at_key=True), f"{whole} has no '{found.step}'", hint)
                 found = ANY
             self.target(inner, found, names, place, strict=strict)
         for segment, fields in given.items():
@@ -281,10 +290,6 @@ def _is_member(name: str, choice: str) -> bool:
 
 def _given(name: str, given: Iterable[str]) -> bool:
     return name in given or (name.endswith("[x]") and any(_is_member(one, name) for one in given))
-
-
-def _whole(strict: bool) -> str:
-    return "the contract's answer" if strict else "what is sent"
 
 
 def _steps(name: str, type_: Type) -> list[str]:

@@ -52,11 +52,15 @@ class ExprError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which names mean what. ``bare`` is the root of unbound names; "" where every name must be bound, as in a part."""
+    """Which names mean what. ``bare`` is the root of unbound names; "" where every name must be bound, as in a part.
+
+    ``facts`` are what ``$exchange`` has.
+    """
 
     bare: str
     roots: frozenset[str]
     loops: Mapping[str, str]
+    facts: tuple[str, ...] = ("id", "key", "operation", "now")
 
     def resolve(self, name: str) -> tuple[str, tuple[Step, ...]]:
         """The root a first name stands for, and the step it adds."""
@@ -69,10 +73,10 @@ class Scope:
 
 
 MESSAGE = Scope("message", frozenset({"message", "exchange", "site"}), {})
+EVENT = replace(MESSAGE, roots=frozenset({"message", "exchange"}), facts=(*MESSAGE.facts, "source", "sender"))
 PART = Scope("", frozenset({"exchange", "site"}), {})
 REQUEST = Scope("request", frozenset({"request", "exchange", "site"}), {})
 RESPONSE = Scope("answer", frozenset({"answer", "request", "exchange", "site"}), {})
-EXCHANGE_KEYS = ("id", "key", "operation", "now")
 
 
 def _bounded(node: Node) -> Node:
@@ -354,8 +358,9 @@ class Parser:
     def _check(self, root: str, steps: tuple[Step, ...], offset: int) -> None:
         if root in ("request", "exchange", "site") and any(isinstance(step, Field) for step in steps):
             raise ExprError(offset, f"the {root} has no HL7 fields", "a name with '-' is written .'such-a name'")
-        if root == "exchange" and steps and isinstance(steps[0], Key) and steps[0].name not in EXCHANGE_KEYS:
-            raise ExprError(offset, f"the exchange has no '{steps[0].name}'", nearest(steps[0].name, EXCHANGE_KEYS))
+        known = self.scope.facts
+        if root == "exchange" and steps and isinstance(steps[0], Key) and steps[0].name not in known:
+            raise ExprError(offset, f"the exchange has no '{steps[0].name}'", nearest(steps[0].name, known))
 
 
 _COMMA_HINT = "an expression with a comma stands in quotes where it is inside braces or brackets"

@@ -144,7 +144,7 @@ def events_after(connection: sa.Connection, position: int, most: int) -> list[To
     """The next events behind ``position``, in order."""
     query = sa.select(inbox).where(inbox.c.position > position, inbox.c.state == str(Taken.EVENT))
     rows = connection.execute(query.order_by(inbox.c.position).limit(most))
-    return [_told(row[0], arrival_of(row[1:])) for row in rows]
+    return [told(row[0], arrival_of(row[1:])) for row in rows]
 
 
 def newest(connection: sa.Connection, count: int, *conditions: sa.ColumnElement[bool]) -> list[tuple[int, Arrival]]:
@@ -153,11 +153,12 @@ def newest(connection: sa.Connection, count: int, *conditions: sa.ColumnElement[
     return [(row[0], arrival_of(row[1:])) for row in rows]
 
 
-def prune_inbox(connection: sa.Connection, before: str, chunk: int) -> int:
-    """Delete at most ``chunk`` of the oldest rows received before ``before``; never the last one, whose position must
-    not be given to another.
+def prune_inbox(connection: sa.Connection, before: str, chunk: int, bound: int | None = None) -> int:
+    """Delete at most ``chunk`` of the oldest rows received before ``before``, up to the position ``bound``; never the
+    last one, whose position must not be given to another.
     """
-    oldest = connection.execute(sa.select(inbox.c.position, inbox.c.received).order_by(inbox.c.position).limit(chunk))
+    query = sa.select(inbox.c.position, inbox.c.received).order_by(inbox.c.position).limit(chunk)
+    oldest = connection.execute(query if bound is None else query.where(inbox.c.position <= bound))
     old = [position for position, received in oldest if received < before]
     if not old:
         return 0
@@ -169,5 +170,6 @@ def prune_inbox(connection: sa.Connection, before: str, chunk: int) -> int:
     return connection.execute(inbox.delete().where(gone)).rowcount
 
 
-def _told(position: int, arrival: Arrival) -> Told:
+def told(position: int, arrival: Arrival) -> Told:
+    """The event that a row holds."""
     return Told(position, *(getattr(arrival, name) for name in Told._fields[1:]))
