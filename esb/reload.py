@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from esb import lint
+from esb.blind import Blind
 from esb.clock import Clock
 from esb.config.files import Digests, Files, Look
 from esb.config.settings import Settings
+from esb.config.subjects import load_blind
 from esb.errors import ConfigError, Finding
-from esb.inbound import Callback, Callbacks, Inlet, Listeners
+from esb.inbound import Callback, Callbacks, Inlet, Listeners, Question
 from esb.lint import Plan
 from esb.model import Tree
 from esb.observe import Metrics, get_logger
@@ -56,6 +58,7 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
         found: list[Finding] = []
         try:
             plan = lint.load(settings, environ, clock, metrics)
+            blind = load_blind(settings.secrets, environ)
         except ConfigError as error:
             found = list(error.findings)
         except OSError as error:  # gone or locked between two looks at it
@@ -67,10 +70,10 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
         raise RejectedError([Finding(str(settings.routes), 0, 0, message, hint)], None)
     if found:
         raise RejectedError(found, before)
-    return Loaded(plan, before, _routes(plan, before, files), _inlets(plan, before, files))
+    return Loaded(plan, before, _routes(plan, before, files, blind), _inlets(plan, before, files))
 
 
-def _routes(plan: Plan, digests: Digests, files: Files) -> dict[str, Route]:
+def _routes(plan: Plan, digests: Digests, files: Files, blind: Blind | None) -> dict[str, Route]:
     routes = {}
     for operation, config in plan.routes.routes.items():
         mapping = plan.mappings[operation]
@@ -82,17 +85,23 @@ def _routes(plan: Plan, digests: Digests, files: Files) -> dict[str, Route]:
             plan.routes.endpoints[config.to].site,
             f"{mapping.file}@{digests.files.get(name, '')[:12]}",
             digests.mapping(name),
+            blind,
         )
     return routes
 
 
 def _inlets(plan: Plan, digests: Digests, files: Files) -> dict[str, Inlet]:
-    found: dict[str, list[Callback]] = {name: [] for name in plan.listeners}
+    found: dict[str, list[Callback | Question]] = {name: [] for name in plan.listeners}
     for name, config in plan.routes.callbacks.items():
         translation, site = plan.translations[name], plan.routes.endpoints[config.source].site
         mapped_by = f"{translation.file}@{digests.files.get(files.name(translation.file), '')[:12]}"
-        event = plan.contract.events[config.emits]
-        found[config.source].append(Callback(name, config.on, event, translation, site, mapped_by))
+        made: Callback | Question
+        if config.emits is not None:
+            made = Callback(name, config.on, plan.contract.events[config.emits], translation, site, mapped_by)
+        else:
+            operation = plan.contract.operations[str(config.answers)]
+            made = Question(name, config.on, operation, translation, plan.answers[name], site, mapped_by)
+        found[config.source].append(made)
     return {
         name: Inlet(plan.listeners[name], Callbacks.of(callbacks, digests.version)) for name, callbacks in found.items()
     }

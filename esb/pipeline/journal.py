@@ -51,7 +51,7 @@ class Journal:
     def given(self, record: Record, first: Result) -> Result:
         """An exchange that is given the answer of another: from the cache, from a shared flight, by its key."""
         record.cause = first.exchange
-        ending = Ending(first.outcome, first.code, retry_after=first.retry_after)
+        ending = Ending(first.outcome, first.code, first.body, retry_after=first.retry_after)
         self._store.write(self._row(record, State(first.outcome), ending))
         told = self._tell(record, ending)
         return first if first.replayed else replace(first, exchange=told.exchange)

@@ -125,7 +125,7 @@ class Record:
             lane.mapped_by,
             lane.version.name,
             end.reason,
-            "",
+            lane.subject.mark(exchange.request, end.body),
             "",
             self.request(),
             wire.sent if wire else b"",

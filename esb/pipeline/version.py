@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from esb.blind import Blind
 from esb.clock import Clock
 from esb.config.routes import RouteConfig
 from esb.contract.operation import Operation
@@ -15,6 +16,7 @@ from esb.errors import Outcome
 from esb.mapping import Mapping as FieldMapping
 from esb.model import Effect, Result, Tree
 from esb.observe import Metrics
+from esb.pipeline.subject import Subject
 from esb.policies.cache import Cache
 
 _LONGEST_S = 900.0
@@ -26,6 +28,7 @@ class Route:
 
     ``site`` is what the mapping sees as ``$site``, ``mapped_by`` its file with a digest for the journal. ``digest``
     is that of all files that the mapping is made of; two routes share a cache only when it is known and equal.
+    ``blind`` is how the journal names patients, None when it does not.
     """
 
     config: RouteConfig
@@ -34,6 +37,7 @@ class Route:
     site: Mapping[str, Tree] = field(default_factory=dict)
     mapped_by: str = ""
     digest: str = ""
+    blind: Blind | None = None
 
 
 class Lane:
@@ -55,6 +59,7 @@ class Lane:
         self.site = dict(route.site)
         self.mapped_by = route.mapped_by or route.mapping.file
         self.version = version
+        self.subject = Subject.of(operation, route.blind)
         self.is_queued = route.config.is_queued
         self.accepted = metrics.queue_accepted.labels(endpoint.name)
         self.retries = 0 if operation.effect is Effect.ONCE or self.is_queued else route.config.retry.times
@@ -146,7 +151,7 @@ class Version:
         return (
             self.name == earlier.name
             and self.endpoints == earlier.endpoints
-            and all(lane.site == earlier.lanes[name].site for name, lane in self.lanes.items())
+            and all(_is_same(lane, earlier.lanes[name]) for name, lane in self.lanes.items())
         )
 
     def has(self, endpoint: Endpoint) -> bool:
@@ -156,6 +161,10 @@ class Version:
 
 def _live(loaded: Endpoint, known: Endpoint | None) -> Endpoint:
     return known if known is not None and known.is_same(loaded) else loaded
+
+
+def _is_same(lane: Lane, earlier: Lane) -> bool:
+    return lane.site == earlier.site and lane.subject == earlier.subject
 
 
 def _patience(lane: Lane) -> float:
