@@ -60,14 +60,17 @@ queue = sa.Table(
         )
         for name in Queued._fields
     ),
-    sa.Column("relayed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("relayed", Big, nullable=False, server_default="0"),
 )
-"""``relayed`` is for a buffer with a broker: 0 until the broker has confirmed the message."""
+"""``relayed`` is for a buffer with a broker: when that confirmed the message as it now waits, 0 until it did."""
 sa.Index("queue_next", queue.c.endpoint, queue.c.state, queue.c.priority, queue.c.position)
 sa.Index("queue_due", queue.c.state, queue.c.due)
 _IS_ORDERED = queue.c.order_key != ""
 partial_index("queue_order", queue.c.endpoint, queue.c.order_key, queue.c.position, where=_IS_ORDERED)
 partial_index("queue_expires", queue.c.expires, where=queue.c.expires > 0)
+UNRELAYED = sa.and_(queue.c.relayed == 0, queue.c.state.in_((READY, LATER)))
+"""Whom no broker has."""
+partial_index("queue_unrelayed", queue.c.position, where=UNRELAYED)
 
 _COLUMNS = [queue.c[name] for name in Queued._fields]
 _now: sa.BindParameter[int] = sa.bindparam("its_now")
@@ -80,11 +83,11 @@ _MINE = sa.and_(
 )
 _OF = queue.c.id == sa.bindparam("its_id")
 
-_DUE_AGAIN = queue.update().where(queue.c.state == LATER, queue.c.due <= _now).values(state=READY)
+_DUE_AGAIN = queue.update().where(queue.c.state == LATER, queue.c.due <= _now).values(state=READY, relayed=0)
 _LEASE_OVER = (
     queue.update()
     .where(queue.c.state == TAKEN, queue.c.due <= _now)
-    .values(state=READY, lost=queue.c.lost + 1)
+    .values(state=READY, lost=queue.c.lost + 1, relayed=0)
 )  # fmt: skip
 _NEXT = (
     sa.select(*_COLUMNS)
@@ -101,7 +104,7 @@ _EXPIRED = (
 _TAKE = (
     queue.update()
     .where(queue.c.position == sa.bindparam("its_position"))
-    .values(state=TAKEN, due=sa.bindparam("its_due"), takes=queue.c.takes + 1)
+    .values(state=TAKEN, due=sa.bindparam("its_due"), takes=queue.c.takes + 1, relayed=0)
 )
 _RENEW = queue.update().where(_MINE).values(due=sa.bindparam("its_due"))
 _SENT = queue.update().where(_MINE).values(sent=True)
@@ -110,7 +113,11 @@ _PUT_BACK = queue.update().where(_MINE)
 _HEADS = sa.select(sa.func.min(queue.c.position)).where(
     queue.c.endpoint == _endpoint, queue.c.order_key == _order, _IS_ORDERED
 )
-_LET_GO = queue.update().where(queue.c.state == HELD, queue.c.position == _HEADS.scalar_subquery()).values(state=READY)
+_LET_GO = (
+    queue.update()
+    .where(queue.c.state == HELD, queue.c.position == _HEADS.scalar_subquery())
+    .values(state=READY, relayed=0)
+)
 _FIND = sa.select(*_COLUMNS).where(_OF)
 _REMOVE = queue.delete().where(_OF)
 
@@ -198,7 +205,7 @@ def find(connection: sa.Connection, exchange_id: str) -> Queued | None:
 
 def change(connection: sa.Connection, exchange_id: str, states: Sequence[str], values: Mapping[str, Any]) -> bool:
     """Change the row of an exchange when it is in one of these states."""
-    statement = queue.update().where(_OF, queue.c.state.in_(states)).values(**values)
+    statement = queue.update().where(_OF, queue.c.state.in_(states)).values(relayed=0, **values)
     return connection.execute(statement, {"its_id": exchange_id}).rowcount == 1
 
 
@@ -233,8 +240,10 @@ def discard(connection: sa.Connection, row: Row, fate: Fate) -> bool:
 
 def orphan(connection: sa.Connection) -> None:
     """Nobody who had a row before is there any more."""
-    connection.execute(queue.update().where(queue.c.state == TAKEN).values(state=READY, lost=queue.c.lost + 1))
-    connection.execute(queue.update().where(queue.c.state == SETTLING).values(state=READY))
+    connection.execute(
+        queue.update().where(queue.c.state == TAKEN).values(state=READY, lost=queue.c.lost + 1, relayed=0)
+    )
+    connection.execute(queue.update().where(queue.c.state == SETTLING).values(state=READY, relayed=0))
 
 
 def reroute(connection: sa.Connection, endpoints: Mapping[str, str], no_route: str) -> bool:
@@ -250,7 +259,9 @@ def reroute(connection: sa.Connection, endpoints: Mapping[str, str], no_route: s
             moved += connection.execute(mine.values(state=PARKED, reason=no_route)).rowcount
         else:
             there = endpoints[operation]
-            moved += connection.execute(mine.where(queue.c.endpoint != there).values(endpoint=there)).rowcount
+            moved += connection.execute(
+                mine.where(queue.c.endpoint != there).values(endpoint=there, relayed=0)
+            ).rowcount
     if moved:
         _order_anew(connection)
     return moved > 0
@@ -263,7 +274,7 @@ def _order_anew(connection: sa.Connection) -> None:
         .where(before.c.endpoint == queue.c.endpoint, before.c.order_key == queue.c.order_key)
         .where(before.c.order_key != "", before.c.position < queue.c.position)
     )
-    connection.execute(queue.update().where(queue.c.state == HELD, sa.not_(is_behind)).values(state=READY))
+    connection.execute(queue.update().where(queue.c.state == HELD, sa.not_(is_behind)).values(state=READY, relayed=0))
     connection.execute(queue.update().where(queue.c.state.in_((READY, LATER)), is_behind).values(state=HELD))
 
 
