@@ -71,7 +71,6 @@ class Bus:
         contract = loaded.plan.contract
         self._store = Store(settings.store, metrics)
         self._clock, self._kept = clock, timedelta(days=settings.journal_days)
-        self._listeners = Listeners(loaded.inlets, self._store, clock=clock, ids=Ids(clock), metrics=metrics)
         self._pipeline = Pipeline(
             contract.operations,
             loaded.routes,
@@ -83,6 +82,9 @@ class Bus:
             version=loaded.digests.version,
         )
         self._worker = Worker(self._pipeline, clock, metrics)
+        self._listeners = Listeners(
+            loaded.inlets, self._store, self._pipeline, clock=clock, ids=Ids(clock), metrics=metrics
+        )
         self.reloader = Reloader(
             settings,
             environ,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from esb import lint
 from esb.blind import Blind
 from esb.clock import Clock
+from esb.config.routes import RouteConfig
 from esb.config.files import Digests, Files, Look
 from esb.config.settings import Settings
 from esb.config.subjects import load_blind
@@ -86,8 +87,17 @@ def _routes(plan: Plan, digests: Digests, files: Files, blind: Blind | None) -> 
             f"{mapping.file}@{digests.files.get(name, '')[:12]}",
             digests.mapping(name),
             blind,
+            _shadow(plan, operation),
         )
     return routes
+
+
+def _shadow(plan: Plan, operation: str) -> Route | None:
+    config, found = plan.routes.routes[operation], plan.shadows.get(operation)
+    if found is None:
+        return None
+    asked = RouteConfig(to=found.endpoint.name, timeout_s=config.timeout_s)
+    return Route(asked, found.endpoint, found.mapping, found.endpoint.site)
 
 
 def _inlets(plan: Plan, digests: Digests, files: Files) -> dict[str, Inlet]:

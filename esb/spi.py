@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -45,6 +45,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "Refused",
+    "Reply",
     "SystemClock",
     "Tree",
     "Type",
@@ -157,8 +158,24 @@ FLAWS = {
     "conflict": "another message was sent with the same id",
     "misplaced": "its number is not the one that is expected of its sender",
     "not_kept": "it could not be stored; it may be sent again",
+    "refused": "who knows the answer to it said no",
+    "unavailable": "nobody who knows the answer to it could be asked; it may be asked again",
+    "outdated": "it goes on with an answer that is another one by now",
 }
 """Code -> what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a question hears: one row for each thing that was found, or the flaw why there is no answer.
+
+    ``type`` is the kind of message as the protocol names it (HL7 v2: the structure, ``RSP_K21``), a row whatever the
+    protocol makes of one thing found (HL7 v2: a list of segments).
+    """
+
+    type: str
+    rows: Sequence[Tree] = ()
+    flaw: Flaw | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +185,8 @@ class Inbound:
     ``sender`` and ``id`` are by what a repeat is known; an empty ``id`` is never one. ``kind`` is what callbacks are
     chosen by (``ORU^R01``), ``message`` what their mappings read, ``peer`` the address it came from. With a ``flaw``
     the message is kept as it is and becomes no event. ``sequence`` is its number where its sender counts: each must be
-    one more than the last that became an event; 0 asks which number is expected, and is kept nowhere.
+    one more than the last that became an event; 0 asks which number is expected, and is kept nowhere. ``reply`` is
+    there when the message asks a question: it writes the answer, and never raises.
     """
 
     raw: bytes
@@ -179,6 +197,7 @@ class Inbound:
     message: Tree = None
     flaw: Flaw | None = None
     sequence: int | None = None
+    reply: Callable[[Reply], bytes] | None = None
 
 
 class Answer(Protocol):
@@ -201,7 +220,8 @@ class Intake(Protocol):
         """Keep a message. The result is what to send back, once the message is durable and never before.
 
         That is ``answer(None)`` for a message that became an event, ``answer(flaw)`` for one that did not, the stored
-        answer for a repeat. Messages are kept in the order of these calls.
+        answer for a repeat. Messages are kept in the order of these calls. A question that somebody can answer is kept
+        nowhere as a message: what is sent back is its ``reply``.
         """
 
     def count(self, what: str) -> None:

@@ -74,7 +74,7 @@ def test(operations: tuple[str, ...], routes: Path | None, as_json: bool) -> Non
     for operation in operations:
         must_be_routed(operation, plan)
     results: list[Any] = list(run_all_examples(plan, operations or tuple(plan.mappings)))
-    used = {one.file: one for one in plan.translations.values()}
+    used = {one.file: one for one in plan.all_translations}
     for translation in () if operations else (used | dict(survey(settings_of(routes), plan).translations)).values():
         results += [(translation, result) for result in run_translation_examples(translation)]
     failed = [(mapping, result) for mapping, result in results if not result.passed]

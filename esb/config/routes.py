@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from esb.codecs.yaml import Document, PathTuple, load, nearest
 from esb.config.findings import findings
-from esb.config.values import Again, Breaker, Count, Duration, Model, Outside, Rate, Retry, steps
+from esb.config.values import Again, Breaker, Count, Duration, Model, Outside, Rate, Retry, Share, steps
 from esb.errors import ConfigError, Finding
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -80,6 +80,25 @@ def _path(text: str | None) -> str | None:
     return text
 
 
+class ShadowConfig(Model):
+    """A second system, or another mapping, that is asked what a read asks; its answer is only compared.
+
+    ``to`` is the endpoint, which may be the route's own. ``dialect`` is the folder of the mapping where it is not the
+    endpoint's. ``share`` is how many of the reads are copied. ``ignore`` are fields of the answer that are not
+    compared, written as in the report: ``items[].updatedAt``.
+    """
+
+    to: str
+    dialect: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]*$")
+    share: Share = Field(1.0, gt=0, le=1)
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What report and metrics call it."""
+        return f"{self.to} by {self.dialect}" if self.dialect else self.to
+
+
 class RouteConfig(Model):
     """One operation's way to one endpoint.
 
@@ -89,6 +108,7 @@ class RouteConfig(Model):
     the pauses before it asks, one after another. ``deliver``: queued answers at once that it is accepted, and delivers
     it as soon as the system can take it. ``ordered`` is a path of the request: those with the same value there are
     delivered one after another. ``priority`` is which of those that wait goes first. ``ttl`` is how long it may wait.
+    ``shadow`` is who is asked too, to compare.
     ``retain`` is how long the journal keeps it, where that is not ``ESB_JOURNAL_DAYS``.
     """
 
@@ -102,6 +122,7 @@ class RouteConfig(Model):
     ordered: Annotated[str | None, AfterValidator(_path)] = None
     priority: Literal["high", "normal", "low"] = "normal"
     ttl_s: Duration = Field(0.0, alias="ttl", ge=0, le=30 * 86_400)
+    shadow: ShadowConfig | None = None
     retain_s: Duration | None = Field(None, alias="retain", ge=3600, le=36_500 * 86_400)
 
     @property
@@ -202,7 +223,9 @@ def read_routes(file: Path, environ: Mapping[str, str], secrets: Path) -> tuple[
     events = _events(document, tree, found)
     found += _destinations(document, tree, "routes", "to", listens=False)
     found += _destinations(document, tree, "callbacks", "from", listens=True)
-    used = frozenset((*_named_ends(tree, "routes", "to"), *_named_ends(tree, "callbacks", "from")))
+    found += _shadow_ends(document, tree)
+    shadows = (one.shadow.to for one in routes.values() if one.shadow)
+    used = frozenset((*_named_ends(tree, "routes", "to"), *_named_ends(tree, "callbacks", "from"), *shadows))
     return Routes(endpoints, routes, document, frozenset(_lines(tree, "routes")), used, callbacks, events), found
 
 
@@ -240,16 +263,26 @@ def _named_ends(tree: Any, section: str, key: str) -> Iterator[str]:
 
 def _destinations(document: Document, tree: Any, section: str, key: str, *, listens: bool) -> Iterator[Finding]:
     """What a route leads to must be called, what a callback comes from must listen."""
-    endpoints = _lines(tree, "endpoints")
-    known = [name for name, one in endpoints.items() if _does_listen(one) is listens]
-    wrong_way = "is called and does not listen" if listens else "listens and is not called"
     for name, line in _lines(tree, section).items():
         end = line.get(key) if isinstance(line, dict) else None
-        if end is None or end in known:
-            continue
-        message = f"endpoint '{end}' " + (wrong_way if end in endpoints else "does not exist")
-        hint = nearest(str(end), known) or "endpoints: " + ", ".join(known)
-        yield document.finding((section, name, key), message, hint)
+        yield from _destination(document, tree, (section, name, key), end, listens=listens)
+
+
+def _shadow_ends(document: Document, tree: Any) -> Iterator[Finding]:
+    for name, line in _lines(tree, "routes").items():
+        shadow = line.get("shadow") if isinstance(line, dict) else None
+        end = shadow.get("to") if isinstance(shadow, dict) else None
+        yield from _destination(document, tree, ("routes", name, "shadow", "to"), end, listens=False)
+
+
+def _destination(document: Document, tree: Any, place: PathTuple, end: Any, *, listens: bool) -> Iterator[Finding]:
+    endpoints = _lines(tree, "endpoints")
+    known = [name for name, one in endpoints.items() if _does_listen(one) is listens]
+    if end is None or end in known:
+        return
+    wrong_way = "is called and does not listen" if listens else "listens and is not called"
+    message = f"endpoint '{end}' " + (wrong_way if end in endpoints else "does not exist")
+    yield document.finding(place, message, nearest(str(end), known) or "endpoints: " + ", ".join(known))
 
 
 def _does_listen(endpoint: Any) -> bool:

@@ -1,7 +1,8 @@
 """What systems tell us: listeners, callbacks and the way of a message from its bytes to a durable event."""
 
-from esb.inbound.callbacks import Callback, Callbacks
+from esb.inbound.callbacks import Callback, Callbacks, Question
 from esb.inbound.desk import Desk
 from esb.inbound.listeners import Inlet, Listeners
+from esb.inbound.questions import Questions
 
-__all__ = ["Callback", "Callbacks", "Desk", "Inlet", "Listeners"]
+__all__ = ["Callback", "Callbacks", "Desk", "Inlet", "Listeners", "Question", "Questions"]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from esb import crash
 from esb.clock import Clock, Ids
-from esb.inbound.callbacks import Callbacks, FlawError
+from esb.inbound.callbacks import Callbacks, FlawError, Question
+from esb.inbound.questions import Questions
+from esb.model import Tree
 from esb.observe import Metrics, get_logger
-from esb.spi import Answer, Flaw, Inbound
+from esb.spi import Answer, Flaw, Inbound, Reply
 from esb.store import Arrival, Settled, Store, StoreError, Taken
 
 _DIGEST_BYTES = 16
@@ -23,13 +27,21 @@ class Desk:
     """The intake of one listener (``esb.spi.Intake``). ``callbacks`` may be replaced at any time."""
 
     def __init__(
-        self, endpoint: str, callbacks: Callbacks, store: Store, clock: Clock, ids: Ids, metrics: Metrics
+        self,
+        endpoint: str,
+        callbacks: Callbacks,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+        questions: Questions | None = None,
     ) -> None:
         self.endpoint, self.callbacks = endpoint, callbacks
         self.same_id_s = 0.0
         self._store, self._clock, self._ids = store, clock, ids
         self._taken = {one: metrics.inbound_messages.labels(endpoint, one) for one in (*Taken, "repeat", "not_kept")}
         self._seen = metrics.inbound_seen
+        self._questions = questions
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -44,9 +56,18 @@ class Desk:
     def take(self, inbound: Inbound, answer: Answer) -> asyncio.Future[bytes]:
         """See ``esb.spi.Intake``."""
         now = self._clock.now()
-        counted = inbound.sequence
         received = now.isoformat(timespec="milliseconds")
-        flaw, event, body, mapping = self._event(inbound, received[:19] + received[23:])
+        if inbound.reply is not None and inbound.flaw is None and self._questions is not None:
+            question = self.callbacks.question(inbound.kind)
+            if question is not None:
+                try:
+                    context = _context(inbound, question.operation.name, received)
+                    return self._questions.ask(question, inbound, inbound.reply, context)
+                except FlawError as error:
+                    answer = partial(_unanswered, inbound.reply, question)
+                    inbound = replace(inbound, flaw=error.flaw)
+        counted = inbound.sequence
+        flaw, event, body, mapping = self._event(inbound, received)
         arrival = Arrival(
             id=self._ids.new(),
             endpoint=self.endpoint,
@@ -73,7 +94,7 @@ class Desk:
         kept.add_done_callback(partial(self._kept, done, answer, arrival))
         return done
 
-    def _event(self, inbound: Inbound, moment: str) -> tuple[Flaw | None, str, bytes, str]:
+    def _event(self, inbound: Inbound, received: str) -> tuple[Flaw | None, str, bytes, str]:
         """Why it becomes no event, or the event: its name, its body and by which mapping."""
         if inbound.flaw is not None:
             return inbound.flaw, "", b"", ""
@@ -81,8 +102,7 @@ class Desk:
         try:
             callback = self.callbacks.find(inbound.kind)
             event, mapped_by = callback.event.name, callback.mapped_by
-            exchange = {"id": inbound.id, "key": inbound.id, "operation": event, "now": moment}
-            return None, event, callback.make(inbound.message, exchange), mapped_by
+            return None, event, callback.make(inbound.message, _context(inbound, event, received)), mapped_by
         except FlawError as error:
             return error.flaw, event, b"", mapped_by
 
@@ -112,6 +132,18 @@ class Desk:
     def _tell(self, state: Taken, arrival: Arrival) -> None:
         reason = arrival.reason if state is not Taken.CONFLICT else "another message was sent with the same id"
         _log.warning(f"message_{state}", endpoint=self.endpoint, exchange=arrival.id, reason=reason)
+
+
+def _context(inbound: Inbound, operation: str, received: str) -> dict[str, Tree]:
+    """What a translation sees as ``$exchange``; ``now`` in whole seconds."""
+    return {"id": inbound.id, "key": inbound.id, "operation": operation, "now": received[:19] + received[23:]}
+
+
+def _unanswered(
+    reply: Callable[[Reply], bytes], question: Question, flaw: Flaw | None, expected: int | None = None
+) -> bytes:
+    """The answer to a question that cannot be asked as it is."""
+    return reply(Reply(question.answer.target.type, flaw=flaw))
 
 
 def _misplaced(arrival: Arrival, answer: Answer, expected: int) -> Arrival:

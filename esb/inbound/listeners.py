@@ -12,6 +12,7 @@ from esb.endpoint import Listening
 from esb.errors import ConfigError, Finding
 from esb.inbound.callbacks import Callbacks
 from esb.inbound.desk import Desk
+from esb.inbound.questions import Asked, Questions
 from esb.observe import Metrics, get_logger
 from esb.store import Store
 
@@ -48,8 +49,17 @@ class _Live:
 class Listeners:
     """All of them. Sockets are bound before a configuration is taken up and stay open as long as an address is used."""
 
-    def __init__(self, inlets: Mapping[str, Inlet], store: Store, *, clock: Clock, ids: Ids, metrics: Metrics) -> None:
-        self._inlets, self._store = inlets, store
+    def __init__(
+        self,
+        inlets: Mapping[str, Inlet],
+        store: Store,
+        asked: Asked,
+        *,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+    ) -> None:
+        self._inlets, self._store, self._asked = inlets, store, asked
         self._clock, self._ids, self._metrics = clock, ids, metrics
         self._live: dict[str, _Live] = {}
         self._bound: dict[str, socket.socket] = {}
@@ -120,7 +130,8 @@ class Listeners:
             task.add_done_callback(self._retiring.discard)
 
     async def _open(self, name: str, inlet: Inlet) -> None:
-        desk = Desk(name, inlet.callbacks, self._store, self._clock, self._ids, self._metrics)
+        questions = Questions(name, self._asked, self._metrics)
+        desk = Desk(name, inlet.callbacks, self._store, self._clock, self._ids, self._metrics, questions)
         desk.same_id_s = inlet.listening.listener.same_id_s
         live = self._live[name] = _Live(inlet, desk, self._bound.pop(name))
         await live.serve()

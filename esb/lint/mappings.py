@@ -34,11 +34,16 @@ def sheet_findings(sheet: Sheet, operation: Operation, endpoint: Endpoint | None
     yield from map(places.of, found)
 
 
-def translation_findings(translation: Translation, places: Places, gives: Type | None = None) -> Iterator[Finding]:
-    """Everything that cannot be right in a translation; ``gives`` is the type of what it makes, where that is known."""
-    source, target = (message_type(side.format, side.type) for side in (translation.source, translation.target))
-    target = gives or target
-    found = check_translation(translation.sheet, source, target, fhir_resource)
+def translation_findings(
+    translation: Translation, places: Places, gives: Type | None = None, source: Type | None = None
+) -> Iterator[Finding]:
+    """Everything that cannot be right in a translation.
+
+    ``gives`` is the type of what it makes and ``source`` of what it is made of, where they are known.
+    """
+    sides = (message_type(side.format, side.type) for side in (translation.source, translation.target))
+    read, made = next(sides), next(sides)
+    found = check_translation(translation.sheet, source or read, gives or made, fhir_resource)
     yield from map(places.of, found)
     if not translation.examples:
         yield places.at(translation.file, ("examples",), "a translation has no example", "add one under examples")

@@ -17,7 +17,7 @@ from esb.config.settings import Settings
 from esb.contract import Contract, load_contract
 from esb.endpoint import Endpoint, Listening, load_endpoint, load_listener
 from esb.errors import ConfigError, Finding, PartlyBroken
-from esb.lint.callbacks import callback_findings, event_findings
+from esb.lint.callbacks import answer_findings, callback_findings, event_findings, question_findings
 from esb.lint.events import Fillings, filling_findings, subscriber_findings
 from esb.lint.mappings import mapping_findings, sheet_findings
 from esb.lint.places import Places
@@ -45,8 +45,8 @@ from esb.observe import Metrics
 class Plan:
     """A whole configuration that holds together; ``mappings`` by operation, ``endpoints`` by name.
 
-    ``listeners`` are the endpoints that systems call, ``translations`` those of the callbacks by callback, ``fillings``
-    the ``with`` of subscribers by event and label.
+    ``listeners`` are the endpoints that systems call, ``translations`` those of the callbacks by callback, ``answers``
+    those that make messages of what an operation answered, ``fillings`` the ``with`` of subscribers by event and label.
     """
 
     contract: Contract
@@ -58,6 +58,12 @@ class Plan:
     listeners: Mapping[str, Listening] = field(default_factory=dict)
     translations: Mapping[str, Translation] = field(default_factory=dict)
     fillings: Fillings = field(default_factory=dict)
+    answers: Mapping[str, Translation] = field(default_factory=dict)
+
+    @property
+    def all_translations(self) -> list[Translation]:
+        """Those of callbacks, of both directions."""
+        return [*self.translations.values(), *self.answers.values()]
 
 
 class _Findings(list[Finding]):
@@ -117,9 +123,10 @@ def examine(
         if route.to in routes.endpoints
     ]
     files += [
-        mapping_file(settings.mappings, routes.endpoints[one.source], one.file)
+        mapping_file(settings.mappings, routes.endpoints[one.source], file)
         for one in routes.callbacks.values()
         if one.source in routes.endpoints
+        for file in ((one.file, one.answer_file) if one.answers else (one.file,))
     ]
     parts: Parts | None = None
     if codes is not None:
@@ -137,16 +144,21 @@ def examine(
         found += route_findings(contract, routes)
         found += _mapping_findings(contract, routes, mappings, loading.broken, endpoints)
         found += callback_findings(contract, routes)
-    translations = {name: found.attempt(loading.translation, name) for name in routes.callbacks}
+    translations = {name: found.attempt(loading.translation, name, one.file) for name, one in routes.callbacks.items()}
+    answers = {
+        name: found.attempt(loading.translation, name, one.answer_file)
+        for name, one in routes.callbacks.items()
+        if one.answers
+    }
     fillings = {key: found.attempt(loading.filling, *where) for key, where in _fillings(routes)}
     if contract is not None:
-        found += _translation_findings(contract, routes, translations)
+        found += _translation_findings(contract, routes, translations, answers)
         found += subscriber_findings(contract, routes)
         found += filling_findings(contract, routes, fillings, Places())
     if contract is None or codes is None or parts is None:
         return None, found
-    sound = [_sound(each) for each in (mappings, endpoints, listeners, translations)]
-    return Plan(contract, routes, sound[0], sound[1], codes, parts, sound[2], sound[3], fillings), found
+    sound = [_sound(each) for each in (mappings, endpoints, listeners, translations, answers)]
+    return Plan(contract, routes, sound[0], sound[1], codes, parts, sound[2], sound[3], fillings, sound[4]), found
 
 
 def _fillings(routes: Routes) -> Iterator[tuple[tuple[str, str], tuple[str, int]]]:
@@ -161,13 +173,22 @@ def _sound(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _translation_findings(
-    contract: Contract, routes: Routes, translations: Mapping[str, Translation | None]
+    contract: Contract,
+    routes: Routes,
+    translations: Mapping[str, Translation | None],
+    answers: Mapping[str, Translation | None],
 ) -> Iterator[Finding]:
     places = Places()
     for name, translation in translations.items():
-        event = contract.events.get(routes.callbacks[name].emits)
+        event = contract.events.get(routes.callbacks[name].emits or "")
         if translation is not None and event is not None:
             yield from event_findings(translation, event, places)
+    for name, answer in answers.items():
+        operation, translation = contract.operations.get(routes.callbacks[name].answers or ""), translations[name]
+        if translation is not None and operation is not None:
+            yield from question_findings(translation, operation, places)
+        if answer is not None and operation is not None:
+            yield from answer_findings(answer, operation, places)
 
 
 def _mapping_findings(
@@ -213,16 +234,15 @@ class _Loading:
         """One endpoint that systems call, its settings checked."""
         return load_listener(name, self.routes.endpoints[name], self.routes.document, self.settings.adapters)
 
-    def translation(self, callback: str) -> Translation | None:
-        """The compiled translation of one callback; None where its endpoint or the code tables are broken."""
-        written = self.routes.callbacks[callback]
-        config = self.routes.endpoints.get(written.source)
+    def translation(self, callback: str, name: str) -> Translation | None:
+        """A compiled translation of one callback; None where its endpoint or the code tables are broken."""
+        config = self.routes.endpoints.get(self.routes.callbacks[callback].source)
         if config is None or self.codes is None or self.parts is None:
             return None
-        file = mapping_file(self.settings.mappings, config, written.file)
+        file = mapping_file(self.settings.mappings, config, name)
         if file.is_file():
             return load_translation(file, self.codes, self.parts)
-        hint = nearest(written.file, (each.stem for each in file.parent.glob("*.yaml")))
+        hint = nearest(name, (each.stem for each in file.parent.glob("*.yaml")))
         message = f"mapping '{file.as_posix()}' does not exist"
         raise ConfigError([self.routes.finding(("callbacks", callback), message, hint, at_key=True)])
 

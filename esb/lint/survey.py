@@ -55,7 +55,7 @@ class _Looking:
         self.parts = parts
         self.folder, self.plan, self.places = settings.mappings, plan, Places()
         self.named = sorted(self.folder.glob("*/*.yaml"))
-        self.used = {one.file for one in plan.mappings.values()} | {one.file for one in plan.translations.values()}
+        self.used = {one.file for one in plan.mappings.values()} | {one.file for one in plan.all_translations}
         self.dialects = {endpoint.dialect for endpoint in plan.routes.endpoints.values()}
         self.translations: dict[str, Translation] = {}
         self.others: dict[str, FieldMapping] = {}

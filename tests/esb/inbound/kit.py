@@ -58,6 +58,16 @@ def callbacks(folder: Path, *on: str, text: str = TRANSLATION) -> Callbacks:
     return Callbacks.of([one], "v1")
 
 
+class Nobody:
+    """Who is asked where no question is."""
+
+    def begin(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("nobody asked anything")
+
+    async def run(self, _: Any) -> Any:
+        raise AssertionError("nobody asked anything")
+
+
 @dataclass
 class Station:
     """The parts, and the port."""

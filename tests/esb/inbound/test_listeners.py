@@ -19,7 +19,7 @@ from esb.inbound import Inlet, Listeners
 from esb.observe import Metrics
 from esb.store import Store
 from tests.adapters.test_hl7v2_wire import _certificate
-from tests.esb.inbound.kit import Sender, adt, at, callbacks, station
+from tests.esb.inbound.kit import Nobody, Sender, adt, at, callbacks, station
 
 
 async def test_the_listener_speaks_tls_and_wants_a_certificate_it_trusts(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def inlet(folder: Path, port: int, *on: str, **settings: object) -> Inlet:
 async def listeners(folder: Path, first: Inlet) -> AsyncIterator[Listeners]:
     store, clock, metrics = Store(f"sqlite:///{folder}/esb.db", Metrics()), SystemClock(), Metrics()
     await store.start()
-    made = Listeners({"his": first}, store, clock=clock, ids=Ids(clock), metrics=metrics)
+    made = Listeners({"his": first}, store, Nobody(), clock=clock, ids=Ids(clock), metrics=metrics)
     await made.start()
     try:
         yield made
