@@ -18,11 +18,13 @@ from esb import observe, reload
 from esb.clock import Ids, SystemClock
 from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding
+from esb.events import Subscribers
 from esb.facade import Facade, Limits, server_config
 from esb.inbound import Listeners
 from esb.observe import Metrics
 from esb.pipeline import Pipeline
 from esb.reload import Reloader
+from esb.shadow import Shadows
 from esb.store import Store, StoreError
 from esb.worker import Worker
 
@@ -71,6 +73,7 @@ class Bus:
         contract = loaded.plan.contract
         self._store = Store(settings.store, metrics)
         self._clock, self._kept = clock, timedelta(days=settings.journal_days)
+        self._shadows = Shadows(self._store, clock, metrics)
         self._pipeline = Pipeline(
             contract.operations,
             loaded.routes,
@@ -80,10 +83,18 @@ class Bus:
             metrics=metrics,
             in_flight=settings.in_flight,
             version=loaded.digests.version,
+            copy=self._shadows.copy,
         )
         self._worker = Worker(self._pipeline, clock, metrics)
+        self._subscribers = Subscribers(loaded.subscriptions, self._pipeline, self._store, clock, metrics)
         self._listeners = Listeners(
-            loaded.inlets, self._store, self._pipeline, clock=clock, ids=Ids(clock), metrics=metrics
+            loaded.inlets,
+            self._store,
+            self._pipeline,
+            clock=clock,
+            ids=Ids(clock),
+            metrics=metrics,
+            told=self._subscribers.tell,
         )
         self.reloader = Reloader(
             settings,
@@ -94,6 +105,7 @@ class Bus:
             metrics=metrics,
             retired=gc.collect,
             listeners=self._listeners,
+            subscribers=self._subscribers,
         )
         self.facade = Facade(
             contract,
@@ -114,7 +126,8 @@ class Bus:
             self.failure = error
             raise
         _settle_memory()
-        beside = [asyncio.create_task(work) for work in (self._prune(), self.reloader.run(), self._worker.run())]
+        works = (self._prune(), self.reloader.run(), self._worker.run(), self._shadows.run())
+        beside = [asyncio.create_task(work) for work in works]
         self.ready()
         try:
             yield
@@ -123,11 +136,14 @@ class Bus:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             await self._listeners.close()
+            await self._subscribers.close()
+            await self._shadows.close()
             await self._pipeline.close()
 
     async def _start(self) -> None:
         await self._pipeline.start()
         try:
+            await self._subscribers.start()
             await self._listeners.start()
         except ConfigError:
             await self._pipeline.close()

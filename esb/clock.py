@@ -66,4 +66,9 @@ class Ids:
         return int.from_bytes(taken, "big")
 
     def _text(self, value: int) -> str:
-        return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])
+        return crockford(value, 26)
+
+
+def crockford(value: int, length: int) -> str:
+    """The last ``length`` digits of a number in base 32; ``length`` is even."""
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(5 * length - 10, -1, -10)])

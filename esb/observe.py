@@ -153,6 +153,12 @@ class Metrics:
         )
         self.journal_lag = Gauge("journal_lag", "Journal works not yet committed", registry=registry)
         self.journal_lost = Counter("journal_lost", "Rows of reads that could not be written", registry=registry)
+        self.leases_lost = Counter(
+            "leases_lost", "Times that others took over what this process had under way", registry=registry
+        )
+        self.steps_fenced = Counter(
+            "steps_fenced", "Steps of an exchange that were refused because another has it", registry=registry
+        )
         self.inbound_messages = Counter(
             "inbound_messages",
             "Messages of systems by their fate",
@@ -174,6 +180,25 @@ class Metrics:
         )
         self.queue_oldest = Gauge(
             "queue_oldest_seconds", "Since the oldest that is not parked was accepted", ["endpoint"], registry=registry
+        )
+        self.shadows = Counter(
+            "shadow_reads",
+            "Reads copied to a shadow: alike, differs, unanswered, dropped, failed",
+            ["operation", "shadow", "result"],
+            registry=registry,
+        )
+        self.shadow_differences = Counter(
+            "shadow_differences", "Reads in which the shadow differs", ["operation", "shadow", "field"], registry=registry
+        )
+        self.event_exchanges = Counter(
+            "event_exchanges", "Exchanges for events by what came of the first try", ["subscriber", "result"],
+            registry=registry,
+        )  # fmt: skip
+        self.event_behind = Gauge(
+            "event_behind", "Events that a subscriber has not left behind", ["subscriber"], registry=registry
+        )
+        self.event_oldest = Gauge(
+            "event_oldest_seconds", "Since the first of them was received", ["subscriber"], registry=registry
         )
         self.unknown_open = Gauge("unknown_open", "Exchanges whose outcome is being settled", registry=registry)
         self.config = Info("config", "The configuration in use", registry=registry)

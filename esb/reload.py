@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from esb import lint
 from esb.blind import Blind
 from esb.clock import Clock
-from esb.config.routes import RouteConfig
 from esb.config.files import Digests, Files, Look
+from esb.config.routes import RouteConfig
 from esb.config.settings import Settings
 from esb.config.subjects import load_blind
 from esb.errors import ConfigError, Finding
+from esb.events import Subscribers, Subscription
 from esb.inbound import Callback, Callbacks, Inlet, Listeners, Question
 from esb.lint import Plan
 from esb.model import Tree
@@ -41,6 +42,7 @@ class Loaded:
     digests: Digests
     routes: Mapping[str, Route]
     inlets: Mapping[str, Inlet] = field(default_factory=dict)
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 class RejectedError(ConfigError):
@@ -71,7 +73,15 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
         raise RejectedError([Finding(str(settings.routes), 0, 0, message, hint)], None)
     if found:
         raise RejectedError(found, before)
-    return Loaded(plan, before, _routes(plan, before, files, blind), _inlets(plan, before, files))
+    return Loaded(plan, before, _routes(plan, before, files, blind), _inlets(plan, before, files), _subscriptions(plan))
+
+
+def _subscriptions(plan: Plan) -> tuple[Subscription, ...]:
+    return tuple(
+        Subscription(event, one.label, one.call, one.begin == "start", plan.fillings.get((event, one.label)))
+        for event, subscribers in plan.routes.events.items()
+        for one in subscribers
+    )
 
 
 def _routes(plan: Plan, digests: Digests, files: Files, blind: Blind | None) -> dict[str, Route]:
@@ -135,9 +145,10 @@ class Reloader:
         metrics: Metrics,
         retired: Callable[[], object] = lambda: None,
         listeners: Listeners | None = None,
+        subscribers: Subscribers | None = None,
     ) -> None:
         self._settings, self._environ = settings, environ
-        self._listeners = listeners
+        self._listeners, self._subscribers = listeners, subscribers
         self._pipeline, self._clock, self._metrics, self._retired = pipeline, clock, metrics, retired
         self._files = Files(settings)
         self._contract, self._schemas = loaded.plan.contract.document, loaded.digests
@@ -195,6 +206,8 @@ class Reloader:
         self._pipeline.replace(version, self._retired)
         if self._listeners is not None:
             self._listeners.replace(loaded.inlets)
+        if self._subscribers is not None:
+            self._subscribers.replace(loaded.subscriptions)
         self._show(version.name)
         self._end("loaded", asked, version.name, began)
 

@@ -88,6 +88,9 @@ class Buffer(Protocol):
     async def accept(self, row: Row, message: Message) -> Earlier | None:
         """Journal ``row``, take its key and keep ``message``: all in one transaction, or say who has the key."""
 
+    def noted(self, messages: Sequence[Message]) -> None:
+        """These were kept by a transaction of somebody else."""
+
     def length(self, endpoint: str) -> int:
         """How many messages the endpoint's queue holds, parked ones too."""
 

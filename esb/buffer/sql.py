@@ -48,6 +48,12 @@ class SqlBuffer:
         self._tell(message.endpoint)
         return earlier
 
+    def noted(self, messages: Sequence[Message]) -> None:
+        """See ``Buffer``."""
+        for message in messages:
+            self._lengths[message.endpoint] += 1
+            self._tell(message.endpoint)
+
     def length(self, endpoint: str) -> int:
         """See ``Buffer``."""
         return self._lengths[endpoint]

@@ -24,7 +24,10 @@ _log = get_logger()
 
 
 class Desk:
-    """The intake of one listener (``esb.spi.Intake``). ``callbacks`` may be replaced at any time."""
+    """The intake of one listener (``esb.spi.Intake``). ``callbacks`` may be replaced at any time.
+
+    ``told`` is called with the name of each event once it is durable.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Desk:
     ) -> None:
         self.endpoint, self.callbacks = endpoint, callbacks
         self.same_id_s = 0.0
+        self.told: Callable[[str], None] = _nobody
         self._store, self._clock, self._ids = store, clock, ids
         self._taken = {one: metrics.inbound_messages.labels(endpoint, one) for one in (*Taken, "repeat", "not_kept")}
         self._seen = metrics.inbound_seen
@@ -122,6 +126,8 @@ class Desk:
             self._taken["repeat" if settled.is_repeat else settled.state].inc()
             if settled.state is not Taken.EVENT:
                 self._tell(settled.state, arrival)
+            elif not settled.is_repeat:
+                self.told(arrival.event)
             done.set_result(settled.answer)
             return
         self._taken["not_kept"].inc()
@@ -132,6 +138,10 @@ class Desk:
     def _tell(self, state: Taken, arrival: Arrival) -> None:
         reason = arrival.reason if state is not Taken.CONFLICT else "another message was sent with the same id"
         _log.warning(f"message_{state}", endpoint=self.endpoint, exchange=arrival.id, reason=reason)
+
+
+def _nobody(event: str) -> None:
+    """Nobody waits for events."""
 
 
 def _context(inbound: Inbound, operation: str, received: str) -> dict[str, Tree]:

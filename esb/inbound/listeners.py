@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from esb.clock import Clock, Ids
@@ -47,7 +47,10 @@ class _Live:
 
 
 class Listeners:
-    """All of them. Sockets are bound before a configuration is taken up and stay open as long as an address is used."""
+    """All of them. Sockets are bound before a configuration is taken up and stay open as long as an address is used.
+
+    ``told`` is called with the name of each event that is durable.
+    """
 
     def __init__(
         self,
@@ -58,8 +61,9 @@ class Listeners:
         clock: Clock,
         ids: Ids,
         metrics: Metrics,
+        told: Callable[[str], None] = lambda event: None,
     ) -> None:
-        self._inlets, self._store, self._asked = inlets, store, asked
+        self._inlets, self._store, self._asked, self._told = inlets, store, asked, told
         self._clock, self._ids, self._metrics = clock, ids, metrics
         self._live: dict[str, _Live] = {}
         self._bound: dict[str, socket.socket] = {}
@@ -133,6 +137,7 @@ class Listeners:
         questions = Questions(name, self._asked, self._metrics)
         desk = Desk(name, inlet.callbacks, self._store, self._clock, self._ids, self._metrics, questions)
         desk.same_id_s = inlet.listening.listener.same_id_s
+        desk.told = self._told
         live = self._live[name] = _Live(inlet, desk, self._bound.pop(name))
         await live.serve()
         host, port = live.sock.getsockname()[:2]

@@ -47,18 +47,22 @@ class Backlog:
 
     async def accept(self, record: Record) -> Earlier | None:
         """Journal the exchange and queue it, or say who has its key; raises ``StoreError`` when nothing was kept."""
+        row = record.row(State.ACCEPTED, "", self._clock.monotonic())
+        return await self.buffer.accept(row, self.message(record))
+
+    def message(self, record: Record) -> Message:
+        """What stands in the queue for an exchange that is accepted now."""
         exchange, lane = record.exchange, record.lane
         config, now = lane.config, self.now()
-        message = Message(
+        return Message(
             exchange.id,
             lane.endpoint.name,
             exchange.operation,
             _PRIORITIES[config.priority],
-            _order_key(config.ordered, exchange.request),
+            order_key(config.ordered, exchange.request),
             now,
             now + int(config.ttl_s * 1000) if config.ttl_s else 0,
         )
-        return await self.buffer.accept(record.row(State.ACCEPTED, "", self._clock.monotonic()), message)
 
     async def reopened(self, row: Row, ending: Ending) -> bool:
         """What was settled as not having happened is tried again; False when this exchange is not queued."""
@@ -99,7 +103,7 @@ class Backlog:
         return int(self._clock.now().timestamp() * 1000)
 
 
-def _order_key(path: str | None, request: Tree) -> str:
+def order_key(path: str | None, request: Tree) -> str:
     """A digest of the value at ``path``, for it may be a patient's."""
     if path is None:
         return ""

@@ -19,10 +19,11 @@ from esb.pipeline import endings
 from esb.pipeline.asking import Asking
 from esb.pipeline.backlog import Backlog
 from esb.pipeline.delivering import Delivering
+from esb.pipeline.forwarding import Forwarded, Forwarding
 from esb.pipeline.journal import Journal
 from esb.pipeline.parts import Ending, Record
 from esb.pipeline.settle import Settler
-from esb.pipeline.version import Route, Version
+from esb.pipeline.version import Lane, Route, Version
 from esb.pipeline.versions import Versions
 from esb.policies.cache import Cache
 from esb.policies.retry import Retry
@@ -41,7 +42,8 @@ class Pipeline:
 
     ``replace`` changes the routes while it runs: an exchange keeps the version that it began with. It owns what it is
     given: ``start`` opens the store and takes up what a crash left behind, ``close`` lets effects under way end and
-    closes endpoints and store.
+    closes endpoints and store. ``copy`` is told of every read that a system was asked, when it has ended; it returns at
+    once and raises nothing.
     """
 
     def __init__(
@@ -58,11 +60,12 @@ class Pipeline:
         uniform: Callable[[], float] = random.random,
         version: str = "",
         buffer: Buffer | None = None,
+        copy: Callable[[Record, Result], None] = lambda record, result: None,
     ) -> None:
         self._operations, self._metrics = operations, metrics
         self._versions = Versions(Version(version, operations, routes, clock, metrics), metrics)
         self._store, self._clock, self._ids, self._uniform = store, clock, ids, uniform
-        self._most, self._in_flight = in_flight, 0
+        self._most, self._in_flight, self._copy = in_flight, 0, copy
         self._tasks: set[asyncio.Task[Any]] = set()
         self._deliveries: set[asyncio.Task[float]] = set()
         self._asking = Asking(clock, Retry(clock, sleep, uniform))
@@ -72,6 +75,7 @@ class Pipeline:
         self._delivering = Delivering(
             store, self._backlog, self._asking, self._journal, self._settler, clock, metrics
         )  # fmt: skip
+        self.forwarding = Forwarding(self._backlog, self._asking, self._journal, clock)
 
     async def start(self) -> None:
         """Open the store and settle what a crash left behind; raises ``ConfigError`` when the store cannot be used."""
@@ -197,6 +201,14 @@ class Pipeline:
         lanes = self._versions.current.lanes
         await self.buffer.route({name: lane.endpoint.name for name, lane in lanes.items()})
 
+    def lane(self, operation: str) -> Lane | None:
+        """The way of an operation in the version in use."""
+        return self._versions.current.lanes.get(operation)
+
+    def forward(self, exchange: Exchange, lane: Lane, cause: str) -> asyncio.Task[Forwarded]:
+        """Try what an event asks for."""
+        return self._begin(self.forwarding.tried(exchange, lane, cause), lane.version)
+
     def deliver(self, delivery: Delivery) -> asyncio.Task[float]:
         """Try to deliver a message; seconds for which its queue had better rest, 0 for none."""
         version = self._versions.current
@@ -207,7 +219,7 @@ class Pipeline:
 
     async def probe(self) -> dict[str, str | None]:
         """For each endpoint None when it shows a sign of life, otherwise why not."""
-        endpoints = self._versions.current.endpoints
+        endpoints = {lane.endpoint.name: lane.endpoint for lane in self._versions.current.lanes.values()}
         reasons = await asyncio.gather(*(endpoint.probe() for endpoint in endpoints.values()))
         return dict(zip(endpoints, reasons, strict=True))
 
@@ -235,7 +247,10 @@ class Pipeline:
         except asyncio.CancelledError:
             self._journal.cancelled(record)
             raise
-        return self._journal.end(record, ending)
+        result = self._journal.end(record, ending)
+        if record.lane.shadow is not None:
+            self._copy(record, result)
+        return result
 
     async def _cached(self, record: Record, cache: Cache[Result]) -> Result:
         kept = cache.peek(record.request())

@@ -12,6 +12,7 @@ from esb.errors import Outcome
 from esb.model import Effect, Exchange
 from esb.observe import Metrics, get_logger
 from esb.pipeline import endings
+from esb.pipeline.again import FAULTY_TRIES, Again
 from esb.pipeline.asking import Asking
 from esb.pipeline.backlog import Backlog
 from esb.pipeline.journal import Journal
@@ -21,9 +22,7 @@ from esb.pipeline.version import Lane, Version
 from esb.policies.schedule import Schedule
 from esb.store import Fate, Row, State, Store
 
-_OUR_LIMITS = ("endpoint_down", "endpoint_busy", "store_unavailable")
-_OUR_FAULTS = ("mapping_failed", "internal_error")
-_FAULTY_TRIES, _FAULTY_WAIT_S = 3, 5.0
+_FAULTY_WAIT_S = 5.0
 _MOST_LOST = 5
 _log = get_logger()
 
@@ -33,7 +32,7 @@ class Delivering:
 
     ``done`` and ``refused`` end an exchange. What certainly did not happen, and what is idempotent, is tried again as
     often as its route says and then parked; what happens once and may have happened is settled. Mistakes of our own
-    (``_OUR_FAULTS``) are parked after three tries, what takes the worker down with it after five.
+    (``OUR_FAULTS``) are parked after three tries, what takes the worker down with it after five.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Delivering:
         except Exception as error:
             _log.error("delivery_failed", exchange=delivery.message.id, exc_info=error)
             reason = f"internal_error: {type(error).__name__}"
-            if delivery.tries + 1 >= _FAULTY_TRIES:
+            if delivery.tries + 1 >= FAULTY_TRIES:
                 return await self._park(delivery, reason)
             await self._backlog.surely(lambda: self._buffer.later(delivery, _FAULTY_WAIT_S, reason, counts=True))
             return 0.0
@@ -87,7 +86,7 @@ class Delivering:
         return await self._acknowledge(delivery, row.state)
 
     async def _carry(self, delivery: Delivery, row: Row, lane: Lane) -> float:
-        record = Record(self._exchange(row, lane), lane, self._clock.monotonic())
+        record = Record(self._exchange(row, lane), lane, self._clock.monotonic(), row.cause)
         crash.at("after_take_before_map")
         ending = await self._asking.ask(record, self._before(delivery))
         crash.at("after_send_before_result")
@@ -132,20 +131,16 @@ class Delivering:
         return await self._acknowledge(delivery, result.outcome.value)
 
     async def _again(self, delivery: Delivery, record: Record, ending: Ending) -> float:
-        config = record.lane.config
-        ours = ending.outcome is Outcome.UNAVAILABLE and ending.code in _OUR_LIMITS
-        sent = delivery.sent or (ending.outcome is not Outcome.UNAVAILABLE and record.may_have_arrived)
-        reason = f"{ending.code}: {ending.reason}" if ending.reason else ending.code
-        made = delivery.tries + 1
-        most = _FAULTY_TRIES if ending.code in _OUR_FAULTS else Schedule.of(config.retry).times + 1
-        if not ours and made >= most:
-            return await self._park(delivery, reason, sent=sent)
-        wait = self._backlog.wait(config, 0 if ours else delivery.tries, ending)
+        again = Again.after(self._backlog, record, ending, delivery.tries, was_sent=delivery.sent)
+        if again.parks:
+            return await self._park(delivery, again.reason, sent=again.sent)
         kept = await self._backlog.surely(
-            lambda: self._buffer.later(delivery, wait, reason, counts=not ours, sent=sent)
+            lambda: self._buffer.later(
+                delivery, again.wait_s, again.reason, counts=again.counts, sent=again.sent
+            )
         )  # fmt: skip
         self._count(delivery, "later" if kept else "lost", ending, record)
-        return (ending.retry_after or 1.0) if ours else 0.0
+        return again.rest_s
 
     async def _expire(self, delivery: Delivery, row: Row) -> float:
         """Its time is over: it did not happen, unless an earlier try may have arrived."""

@@ -56,8 +56,11 @@ def accept(connection: sa.Connection, offered: Sequence[Accepted]) -> list[Earli
 
 
 def keep(connection: sa.Connection, kept: Sequence[tuple[Row, tuple[Any, ...] | None]]) -> None:
-    """Journal exchanges that take no key; those with a message wait for delivery, held behind others of their order."""
-    _insert(connection, _insert_rows, [packed(row) for row, _ in kept])
+    """Journal exchanges that take no key; those with a message wait for delivery, held behind others of their order.
+
+    One that is journalled already stays as it is.
+    """
+    _insert(connection, _insert_new_rows, [packed(row) for row, _ in kept])
     waiting = [Accepted(row, message) for row, message in kept if message is not None]
     if waiting:
         queue.insert(connection, list(_in_order(connection, waiting)))
@@ -66,6 +69,11 @@ def keep(connection: sa.Connection, kept: Sequence[tuple[Row, tuple[Any, ...] | 
 @lru_cache(_LARGEST)
 def _insert_rows(dialect: sa.Dialect, rows: int) -> str:
     return insert_sql(dialect, rows)
+
+
+@lru_cache(_LARGEST)
+def _insert_new_rows(dialect: sa.Dialect, rows: int) -> str:
+    return insert_sql(dialect, rows) + " ON CONFLICT DO NOTHING"
 
 
 @lru_cache(_LARGEST)

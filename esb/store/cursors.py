@@ -7,14 +7,14 @@ whole. ``wanted`` is 1 while the configuration names the subscriber: events that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from esb.store import accepting
 from esb.store.inbox import Taken, Told, arrival_of, inbox, told
-from esb.store.tables import Row, StoreError, metadata
+from esb.store.tables import Row, metadata
 
 cursor = sa.Table(
     "cursor",
@@ -24,10 +24,6 @@ cursor = sa.Table(
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("wanted", sa.Integer, nullable=False),
 )
-
-
-class Superseded(StoreError):
-    """Another process has the cursor now; nothing was written."""
 
 
 class Hold(NamedTuple):
@@ -53,6 +49,7 @@ class Step(NamedTuple):
     kept: Sequence[Kept]
 
 
+_MOST_COUNTED = 10_000
 _ALL = sa.select(cursor.c.name, cursor.c.position, cursor.c.fence)
 _LAST = sa.select(sa.func.max(inbox.c.position))
 _TAKE = (
@@ -101,16 +98,16 @@ def take(connection: sa.Connection, name: str) -> Hold | None:
     return Hold(found.name, found.fence, found.position)
 
 
-def advance(connection: sa.Connection, steps: Sequence[Step]) -> list[Hold]:
-    """Move and keep; raises ``Superseded``, and then nothing of any of them is written."""
-    moved = []
+def advance(connection: sa.Connection, steps: Sequence[Step]) -> list[Hold | None]:
+    """Move and keep; None for one whose cursor another has taken: nothing of it is written."""
+    moved: list[Hold | None] = []
     for step in steps:
         name, fence, position = step.hold
         values = {"its_name": name, "its_fence": fence, "its_position": position, "its_end": step.to}
-        if connection.execute(_MOVE, values).rowcount != 1:
-            raise Superseded(f"another process has the cursor of '{name}'")
-        accepting.keep(connection, step.kept)
-        moved.append(Hold(name, fence, step.to))
+        is_mine = connection.execute(_MOVE, values).rowcount == 1
+        if is_mine:
+            accepting.keep(connection, step.kept)
+        moved.append(Hold(name, fence, step.to) if is_mine else None)
     return moved
 
 
@@ -128,7 +125,21 @@ def least(connection: sa.Connection) -> int | None:
     return found
 
 
-def listed(connection: sa.Connection) -> dict[str, tuple[int, bool]]:
-    """Name -> position, and whether the configuration names it."""
-    rows = connection.execute(sa.select(cursor.c.name, cursor.c.position, cursor.c.wanted).order_by(cursor.c.name))
-    return {name: (position, wanted == 1) for name, position, wanted in rows}
+_WAITING = (
+    sa.select(inbox.c.received)
+    .where(inbox.c.position > sa.bindparam("its_position"))
+    .where(inbox.c.event == sa.bindparam("its_event"), inbox.c.state == str(Taken.EVENT))
+    .order_by(inbox.c.position)
+    .limit(_MOST_COUNTED)
+)
+
+
+def lags(connection: sa.Connection, events: Mapping[str, str]) -> dict[str, tuple[int, str]]:
+    """Of subscribers and their events: how many each has not left behind, up to 10,000, and when the first came."""
+    found = {}
+    for name, position, _ in connection.execute(_ALL).all():
+        if name in events:
+            values = {"its_position": position, "its_event": events[name]}
+            waiting = list(connection.scalars(_WAITING, values))
+            found[name] = (len(waiting), waiting[0] if waiting else "")
+    return found

@@ -133,6 +133,12 @@ def ordered_before(connection: sa.Connection, keys: Sequence[tuple[str, str]]) -
     return found
 
 
+def has_ordered(connection: sa.Connection, endpoint: str) -> bool:
+    """Whether anything that is ordered waits for the endpoint."""
+    query = sa.select(queue.c.position).where(queue.c.endpoint == endpoint, _IS_ORDERED).limit(1)
+    return connection.scalar(query) is not None
+
+
 def insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Add rows, each the values of ``NAMES``."""
     for at in range(0, len(rows), _LARGEST):
