@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,12 @@ class Server:
         assert found
         return int(found[1])
 
-    def load(self, connections: int, seconds: float, prefix: str, rate: float = 0.0) -> MllpLoad:
+    def load(
+        self, connections: int, seconds: float, prefix: str, rate: float = 0.0, patient: str = "P0000001"
+    ) -> MllpLoad:
         """Run the sender; every message of every run has an id of its own."""
         job = {"port": self.port, "connections": connections, "seconds": seconds, "prefix": prefix, "rate": rate}
+        job["patient"] = patient
         done = subprocess.run(
             [sys.executable, "-m", "bench.mllp_load", json.dumps(job)],
             cwd=ROOT,
@@ -70,7 +73,7 @@ def bus(folder: Path) -> Iterator[Server]:
     (folder / "routes.yaml").write_text(ROUTES.replace("PORT", str(port)), encoding="utf-8")
     environ = {"ESB_ROUTES": str(folder / "routes.yaml"), "ESB_STORE": f"sqlite:///{folder}/esb.db", "ESB_PORT": "0"}
     with process("-m", "esb.cli", "run", environ={**environ, "ESB_WATCH": "0"}) as child:
-        _until(lambda: _listens(port), child)
+        until_it_listens(port, child)
         yield Server(port, child.pid)
 
 
@@ -79,7 +82,7 @@ def without_store() -> Iterator[Server]:
     """The same listener, desk and mapping, whose store takes everything and keeps nothing."""
     port = free_port()
     with process("-m", "bench.listener", "--serve", str(port)) as child:
-        _until(lambda: _listens(port), child)
+        until_it_listens(port, child)
         yield Server(port, child.pid)
 
 
@@ -100,7 +103,7 @@ def fdatasync_ms(folder: Path, count: int = 200) -> float:
 
 def measure(seconds: float, messages: int) -> list[Row]:
     """Every row of the table."""
-    with tempfile.TemporaryDirectory(prefix="bench-listener-", dir=_disk()) as name:
+    with tempfile.TemporaryDirectory(prefix="bench-listener-", dir=disk()) as name:
         folder = Path(name)
         rows = []
         with bus(folder) as server:
@@ -136,8 +139,8 @@ def _flat(server: Server, messages: int) -> Row:
     return row(f"memory after {sent} messages, against a tenth", resident_mb(server.pid), "MB", "<= 1.05", early)
 
 
-def _disk() -> Path:
-    """Not a file system in memory, where a sync costs nothing."""
+def disk() -> Path:
+    """A folder that is on no file system in memory, where a sync costs nothing."""
     folder = ROOT / "var"
     folder.mkdir(exist_ok=True)
     return folder
@@ -151,9 +154,10 @@ def _listens(port: int) -> bool:
     return False
 
 
-def _until(ready: Callable[[], bool], child: subprocess.Popen[str], seconds: float = 30.0) -> None:
+def until_it_listens(port: int, child: subprocess.Popen[str], seconds: float = 30.0) -> None:
+    """Wait for a child; ends the program when it does not listen in time."""
     end = time.monotonic() + seconds
-    while not ready():
+    while not _listens(port):
         if time.monotonic() > end or child.poll() is not None:
             raise SystemExit("the listener did not start; BENCH_DEBUG=1 shows why")
         time.sleep(0.05)

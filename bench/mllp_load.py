@@ -32,12 +32,12 @@ class MllpLoad:
     p99: float
 
 
-def admission(size: int) -> bytes:
-    """An ADT^A01 of ``size`` bytes in which ``@ID@`` stands for the control id."""
+def admission(size: int, patient: str = "P0000001") -> bytes:
+    """An ADT^A01 of ``size`` bytes in which ``@ID@`` stands for the control id; it may stand for the patient too."""
     lines = [
         "MSH|^~\\&|HIS|H1|HUB|WX|20260115093000||ADT^A01^ADT_A01|@ID@|P|2.5.1||||||UNICODE UTF-8",
         "EVN|A01|20260115093000|||D007^测试医生",
-        "PID|1||P0000001^^^HIS^PI~110101190001011236^^^GA^NI||测试患者||19000101|M|||测试路1号||13000000000||||||ACC0001",
+        f"PID|1||{patient}^^^HIS^PI~110101190001011236^^^GA^NI||测试患者||19000101|M|||测试路1号||13000000000||||||ACC0001",
         "NK1|1|测试家属|SPO||13000000001",
         f"PV1|1|I|D01^2^12^H1||||D007^测试医生{'|' * 12}V0000001{'|' * 25}20260115091500",
     ]
@@ -65,7 +65,7 @@ class _Connection(asyncio.Protocol):
         self.sent += 1
         self.id = b"%s%02d%06d" % (self.job.prefix, self.number, self.sent)
         self.started = time.perf_counter()
-        self.transport.write(self.job.head + self.id + self.job.tail)  # type: ignore[attr-defined]
+        self.transport.write(self.id.join(self.job.parts))  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -99,8 +99,7 @@ class _Connection(asyncio.Protocol):
 
 @dataclass
 class _Job:
-    head: bytes
-    tail: bytes
+    parts: list[bytes]
     prefix: bytes
     connections: int
     began: float
@@ -113,14 +112,16 @@ def _log(name: str) -> IO[bytes]:
     return Path(name).open("ab", buffering=0)
 
 
-async def _run(port: int, size: int, connections: int, seconds: float, prefix: str, rate: float, log: str) -> MllpLoad:
+async def _run(
+    port: int, size: int, connections: int, seconds: float, prefix: str, rate: float, log: str, patient: str
+) -> MllpLoad:
     loop = asyncio.get_running_loop()
-    head, tail = (b"\x0b" + admission(size) + END).split(b"@ID@")
+    parts = (b"\x0b" + admission(size, patient) + END).split(b"@ID@")
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_log(log)) if log else None
         pause = connections / rate if rate else 0.0
-        job = _Job(head, tail, prefix.encode(), connections, began, began + seconds, pause, file)
+        job = _Job(parts, prefix.encode(), connections, began, began + seconds, pause, file)
         made: list[_Connection] = []
         ends: list[asyncio.Future[None]] = []
         for number in range(connections):
@@ -140,7 +141,7 @@ async def _run(port: int, size: int, connections: int, seconds: float, prefix: s
 
 def main() -> None:
     """``python -m bench.mllp_load '{"port": 2575, "connections": 32, "seconds": 5, "prefix": "A"}'``"""
-    job = {"size": 1024, "prefix": "M", "rate": 0.0, "log": "", **json.loads(sys.argv[1])}
+    job = {"size": 1024, "prefix": "M", "rate": 0.0, "log": "", "patient": "P0000001", **json.loads(sys.argv[1])}
     print(json.dumps(asdict(uvloop.run(_run(**job)))))
 
 

@@ -15,7 +15,7 @@ FAULTY_TRIES = 3
 
 
 class Again(NamedTuple):
-    """``counts`` as a try; ``sent``: its bytes may be with the system; ``rest_s``: the queue had better rest so long."""
+    """``counts`` as a try; ``sent``: its bytes may have arrived. ``rest_s``: so long the queue had better rest."""
 
     parks: bool
     wait_s: float
