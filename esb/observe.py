@@ -200,6 +200,22 @@ class Metrics:
         self.event_oldest = Gauge(
             "event_oldest_seconds", "Since the first of them was received", ["subscriber"], registry=registry
         )
+        self.broker_up = Gauge(
+            "broker_up", "1 while the connection to the broker for this use is open", ["use"], registry=registry
+        )
+        self.broker_blocked = Gauge("broker_blocked", "1 while the broker takes nothing from us", registry=registry)
+        self.broker_published = Counter(
+            "broker_published",
+            "Messages to the broker: confirmed, returned, refused, lost",
+            ["result"],
+            registry=registry,
+        )
+        self.broker_hints = Counter(
+            "broker_hints",
+            "Messages from the broker: claimed, early, late (dealt with by then), foreign",
+            ["what"],
+            registry=registry,
+        )
         self.unknown_open = Gauge("unknown_open", "Exchanges whose outcome is being settled", registry=registry)
         self.config = Info("config", "The configuration in use", registry=registry)
         self.config_loaded = Gauge(

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from esb.clock import SHANGHAI, Clock
 from esb.codecs.json import decode
 from esb.config.settings import Settings
 from esb.contract import Operation, load_contract
-from esb.errors import ConfigError, Finding
 from esb.explain.masking import Masker
 from esb.model import Effect, Tree
 from esb.store import Fate, Row, State, queue
 from esb.store.bodies import unpack
-from esb.store.files import tune
+from esb.store.engines import transaction
 from esb.store.queue import Queued
-from esb.store.tables import SCHEMA_VERSION, exchange, schema_version
+from esb.store.tables import exchange
 
 _T = TypeVar("_T")
 
@@ -74,24 +71,8 @@ class Desk:
             )
             queue.discard(connection, ended, Fate.AGAIN if again else Fate.RELEASE)
 
-    @contextmanager
-    def _store(self) -> Iterator[sa.Connection]:
-        """One transaction that waits for the bus's own and does not begin as a reader: see SQLITE_BUSY_SNAPSHOT."""
-        engine = sa.create_engine(self._settings.store)
-        tune(engine)
-        try:
-            if not Path(engine.url.database or "").is_file() or not sa.inspect(engine).has_table("queue"):
-                raise _unusable(self._settings.store, "holds no queue")
-            with engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                if connection.scalar(sa.select(schema_version.c.version)) != SCHEMA_VERSION:
-                    raise _unusable(self._settings.store, "is of another release")
-                yield connection
-                connection.commit()
-        except DBAPIError as error:
-            raise _unusable(self._settings.store, f"is no usable store: {error.orig}") from None
-        finally:
-            engine.dispose()
+    def _store(self) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._settings.store)
 
     def _queued(self, connection: sa.Connection, exchange_id: str) -> Queued:
         found = queue.find(connection, exchange_id)
@@ -121,10 +102,6 @@ class Desk:
             "expires": _moment(row.expires).isoformat(timespec="seconds") if row.expires else None,
             "reason": row.reason,
         }
-
-
-def _unusable(store: str, message: str) -> ConfigError:
-    return ConfigError([Finding(store, 0, 0, message, "ESB_STORE names the store of the bus")])
 
 
 def _by(done: str, reason: str) -> str:

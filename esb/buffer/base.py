@@ -112,6 +112,9 @@ class Buffer(Protocol):
     async def sent(self, delivery: Delivery) -> None:
         """From now on its bytes may be with the system; raises ``Lost``."""
 
+    async def finish(self, delivery: Delivery, row: Row, fate: Fate) -> bool:
+        """Make the end of its exchange durable and the fate of its key; to be acknowledged next. Else as ``ack``."""
+
     async def ack(self, delivery: Delivery) -> bool:
         """It is dealt with; False when it was not this worker's any more, and then nothing is changed."""
 

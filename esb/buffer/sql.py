@@ -1,19 +1,21 @@
 """The buffer in the store itself: a row is journalled, queued and acknowledged where its exchange is.
 
 One process at a time works on a SQLite file, so at the start nobody else can have a message: leases are ended at once
-instead of being waited for.
+instead of being waited for. On PostgreSQL any number of processes take from one queue, and leases are by its time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import sqlalchemy as sa
 
 from esb.buffer.base import Delivery, Entry, Lost, Message, Where
 from esb.clock import Clock
-from esb.store import Earlier, Fate, Row, Store, accepting, queue
+from esb.store import Earlier, Fate, Row, Store, accepting, leases, queue
 from esb.store.queue import Queued
 
 _LEASE_S = 60.0
@@ -23,14 +25,15 @@ _NO_ROUTE = "no_route: the operation has no queued route any more"
 class SqlBuffer:
     """See ``Buffer``. The store is opened before ``start``; whoever made it closes it."""
 
-    def __init__(self, store: Store, clock: Clock, *, lease_s: float = _LEASE_S) -> None:
+    def __init__(self, store: Store, clock: Clock, *, lease_s: float = _LEASE_S, now: leases.Now | None = None) -> None:
         self._store, self._clock, self._lease_ms = store, clock, int(lease_s * 1000)
+        self._now = now or (leases.now_ms if store.is_shared else self._clock_ms)
         self._lengths: Counter[str] = Counter()
         self._news: dict[str, asyncio.Event] = {}
 
     async def start(self) -> None:
         """See ``Buffer``."""
-        await self._store.transact(queue.orphan)
+        await self._store.transact(queue.left_settling if self._store.is_shared else queue.orphan)
         await self.counts()
 
     async def accept(self, row: Row, message: Message) -> Earlier | None:
@@ -60,22 +63,30 @@ class SqlBuffer:
 
     async def take(self, endpoint: str, most: int) -> list[Delivery]:
         """See ``Buffer``."""
-        now = self._now()
-        rows = await self._store.transact(lambda one: queue.take(one, endpoint, most, now, now + self._lease_ms))
-        return [_delivery(row) for row in rows]
+
+        def work(connection: sa.Connection) -> list[Queued]:
+            now = self._now(connection)
+            return queue.take(connection, endpoint, most, now, now + self._lease_ms)
+
+        return [_delivery(row) for row in await self._store.transact(work)]
 
     async def expired(self, most: int) -> list[Delivery]:
         """See ``Buffer``."""
-        now = self._now()
-        rows = await self._store.transact(lambda one: queue.take_expired(one, most, now, now + self._lease_ms))
-        return [_delivery(row) for row in rows]
+
+        def work(connection: sa.Connection) -> list[Queued]:
+            now = self._now(connection)
+            if self._store.is_shared:
+                queue.left_settling(connection)
+            return queue.take_expired(connection, most, now, now + self._lease_ms)
+
+        return [_delivery(row) for row in await self._store.transact(work)]
 
     async def wait(self, endpoint: str, seconds: float) -> None:
         """See ``Buffer``. What another process released is found when the time is over."""
         news = self._event(endpoint)
-        due = await self._store.look(lambda one: queue.next_due(one, endpoint))
+        due, now = await self._store.look(lambda one: (queue.next_due(one, endpoint), self._now(one)))
         if due is not None:
-            seconds = max(0.0, min(seconds, (due - self._now()) / 1000))
+            seconds = max(0.0, min(seconds, (due - now) / 1000))
         try:
             async with asyncio.timeout(seconds):
                 await news.wait()
@@ -85,14 +96,27 @@ class SqlBuffer:
 
     async def renew(self, deliveries: Iterable[Delivery]) -> None:
         """See ``Buffer``."""
-        receipts, until = [(one.position, one.takes) for one in deliveries], self._now() + self._lease_ms
-        await self._store.transact(lambda one: queue.renew(one, receipts, until))
+        receipts = [(one.position, one.takes) for one in deliveries]
+        await self._store.transact(lambda one: queue.renew(one, receipts, self._now(one) + self._lease_ms))
 
     async def sent(self, delivery: Delivery) -> None:
         """See ``Buffer``."""
         position, takes = delivery.position, delivery.takes
         if not await self._store.transact(lambda one: queue.mark_sent(one, position, takes)):
             raise Lost("the delivery is not this worker's any more")
+        self._store.check_lease()
+
+    async def finish(self, delivery: Delivery, row: Row, fate: Fate) -> bool:
+        """See ``Buffer``."""
+        position, takes = delivery.position, delivery.takes
+
+        def work(connection: sa.Connection) -> bool:
+            is_mine = queue.holds(connection, position, takes)
+            if is_mine:
+                self._store.finish_in(connection, row, fate)
+            return is_mine
+
+        return await self._store.transact(work)
 
     async def ack(self, delivery: Delivery) -> bool:
         """See ``Buffer``."""
@@ -110,12 +134,15 @@ class SqlBuffer:
         self, delivery: Delivery, wait_s: float, reason: str, *, counts: bool, sent: bool | None = None
     ) -> bool:
         """See ``Buffer``. A message is never put off beyond its own time."""
-        due = self._now() + int(wait_s * 1000)
-        expires = delivery.message.expires
+        wait_ms, expires = int(wait_s * 1000), delivery.message.expires
+
+        def due(now: int) -> int:
+            return min(now + wait_ms, expires) if expires else now + wait_ms
+
         return await self._put_back(
             delivery,
+            due,
             state=queue.LATER,
-            due=min(due, expires) if expires else due,
             tries=delivery.tries + counts,
             lost=0,
             reason=reason,
@@ -124,15 +151,17 @@ class SqlBuffer:
 
     async def park(self, delivery: Delivery, reason: str, *, sent: bool | None = None) -> bool:
         """See ``Buffer``."""
-        return await self._put_back(delivery, state=queue.PARKED, due=0, reason=reason, **_known(sent))
+        return await self._put_back(delivery, _never, state=queue.PARKED, reason=reason, **_known(sent))
 
     async def settling(self, delivery: Delivery) -> bool:
         """See ``Buffer``."""
-        return await self._put_back(delivery, state=queue.SETTLING, due=0, sent=True)
+        return await self._put_back(delivery, _never, state=queue.SETTLING, sent=True)
 
-    async def _put_back(self, delivery: Delivery, **values: Any) -> bool:
+    async def _put_back(self, delivery: Delivery, due: Callable[[int], int], **values: Any) -> bool:
         position, takes = delivery.position, delivery.takes
-        return await self._store.transact(lambda one: queue.put_back(one, position, takes, values))
+        return await self._store.transact(
+            lambda one: queue.put_back(one, position, takes, {**values, "due": due(self._now(one))})
+        )
 
     async def settled(self, exchange: str) -> bool:
         """See ``Buffer``."""
@@ -143,8 +172,8 @@ class SqlBuffer:
 
     async def reopen(self, exchange: str, wait_s: float, reason: str) -> Entry | None:
         """See ``Buffer``."""
-        due = self._now() + int(wait_s * 1000)
-        row = await self._store.transact(lambda one: queue.reopen(one, exchange, due, reason))
+        wait_ms = int(wait_s * 1000)
+        row = await self._store.transact(lambda one: queue.reopen(one, exchange, self._now(one) + wait_ms, reason))
         return _entry(row) if row else None
 
     async def route(self, endpoints: Mapping[str, str]) -> None:
@@ -199,8 +228,12 @@ class SqlBuffer:
     def _tell(self, endpoint: str) -> None:
         self._event(endpoint).set()
 
-    def _now(self) -> int:
+    def _clock_ms(self, _: sa.Connection) -> int:
         return int(self._clock.now().timestamp() * 1000)
+
+
+def _never(_: int) -> int:
+    return 0
 
 
 def _known(sent: bool | None) -> dict[str, bool]:

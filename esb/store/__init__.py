@@ -1,9 +1,10 @@
 """The bus's own memory, in one database: the journal of exchanges, the table of idempotency keys, the inbox."""
 
 from esb.store import guards as guards  # the tables are made with them
+from esb.store import shadow as shadow  # one of the tables
 from esb.store.effects import Earlier, Fate
 from esb.store.inbox import Arrival, Settled, Taken, Told
 from esb.store.store import Store
-from esb.store.tables import Row, State, StoreError
+from esb.store.tables import Fenced, Row, State, StoreError
 
-__all__ = ["Arrival", "Earlier", "Fate", "Row", "Settled", "State", "Store", "StoreError", "Taken", "Told"]
+__all__ = ["Arrival", "Earlier", "Fate", "Fenced", "Row", "Settled", "State", "Store", "StoreError", "Taken", "Told"]

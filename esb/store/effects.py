@@ -8,7 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from esb import crash
-from esb.store.tables import Row, State, exchange, idempotency
+from esb.store.tables import Fenced, Row, State, exchange, idempotency
 from esb.store.writer import packed
 
 
@@ -43,7 +43,14 @@ _RECLAIM = idempotency.update().where(_KEY)
 _OPEN_AGAIN = idempotency.update().where(_MINE)
 _RELEASE = idempotency.delete().where(_MINE)
 _INSERT = exchange.insert()
-_UPDATE = exchange.update().where(exchange.c.id == sa.bindparam("its_id"))
+_OF = exchange.c.id == sa.bindparam("its_id")
+_OWNED = exchange.c.owner == sa.bindparam("its_owner")
+_SENT = (
+    exchange.update()
+    .where(_OF, _OWNED, exchange.c.state.in_([State.RECEIVED.value, State.SENT.value]))
+    .values(state=State.SENT.value)
+)
+_FINISH = exchange.update().where(_OF, sa.or_(_OWNED, exchange.c.owner == ""))
 
 
 def open_exchange(connection: sa.Connection, row: Row) -> Earlier | None:
@@ -54,14 +61,17 @@ def open_exchange(connection: sa.Connection, row: Row) -> Earlier | None:
     return None
 
 
-def mark_sent(connection: sa.Connection, exchange_id: str) -> None:
-    """From now on its bytes may be on the wire."""
-    _change(connection, {"its_id": exchange_id, "state": State.SENT.value})
+def mark_sent(connection: sa.Connection, exchange_id: str, owner: str) -> None:
+    """From now on its bytes may be on the wire; raises ``Fenced`` unless ``owner`` has it under way."""
+    _owned(connection.execute(_SENT, {"its_id": exchange_id, "its_owner": owner}))
 
 
-def finish_exchange(connection: sa.Connection, row: Row, fate: Fate) -> None:
-    """Overwrite the opened row with its end, and do with its key, if it still has it, as ``fate`` says."""
-    _change(connection, {"its_id": row.id, **stored(row)})
+def finish_exchange(connection: sa.Connection, row: Row, fate: Fate, owner: str = "") -> None:
+    """Overwrite the opened row with its end, and do with its key, if it still has it, as ``fate`` says.
+
+    Raises ``Fenced`` when another than ``owner`` has it under way.
+    """
+    _owned(connection.execute(_FINISH, {"its_id": row.id, "its_owner": owner, **stored(row)}))
     crash.at("during_finish")
     if fate is Fate.RELEASE:
         connection.execute(_RELEASE, {**_key(row), "its_exchange": row.id})
@@ -91,6 +101,6 @@ def _key(row: Row) -> dict[str, str]:
     return {"its_operation": row.operation, "its_principal": row.principal, "its_key": row.key}
 
 
-def _change(connection: sa.Connection, values: dict[str, object]) -> None:
-    if connection.execute(_UPDATE, values).rowcount != 1:
-        raise LookupError("the exchange is not in the journal")
+def _owned(result: sa.CursorResult[tuple[object, ...]]) -> None:
+    if result.rowcount != 1:
+        raise Fenced("the exchange is not in the journal, or another has it under way")

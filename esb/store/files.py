@@ -8,33 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError
 
 from esb.errors import ConfigError, Finding
 
 _BUSY_MS = 2000
 
 
-def prepare(url: str) -> None:
-    """Make folder and file, readable by nobody else; raises ``ConfigError`` for all that is no SQLite file."""
-    try:
-        where = sa.make_url(url)
-    except ArgumentError:
-        raise _no_file("the address of the store cannot be read") from None
-    if where.get_backend_name() != "sqlite":  # nothing would keep a second process off it: see Lock
-        raise _no_file(f"the store is a SQLite file, not {where.get_backend_name()}")
-    if where.database in (None, "", ":memory:"):
-        raise _no_file("the store must be a file")
+def prepare(where: sa.URL) -> None:
+    """Make folder and file, readable by nobody else; raises ``ConfigError`` when that cannot be."""
     file = Path(str(where.database))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise ConfigError([Finding(str(file), 0, 0, f"the store cannot be opened: {error.strerror}")]) from None
-
-
-def _no_file(message: str) -> ConfigError:
-    return ConfigError([Finding("ESB_STORE", 0, 0, message, "for example sqlite:///var/esb.db")])
 
 
 def tune(engine: sa.Engine) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from esb.store.bodies import pack, unpack
-from esb.store.tables import Big, metadata, partial_index
+from esb.store.tables import Big, clean, metadata, partial_index
 
 
 class Taken(StrEnum):
@@ -129,7 +129,8 @@ inbox_mark = sa.Table("inbox_mark", metadata, sa.Column("position", Big, primary
 def stored(arrival: Arrival) -> tuple[str | int | bytes, ...]:
     """The row without its position. To compress it is not for the one thread that writes."""
     raw, body, answer = arrival[-3:]
-    return (*arrival[:-3], len(raw), len(body), pack(raw + body + answer, _COMPRESS_FROM))
+    plain = [clean(value) if type(value) is str else value for value in arrival[:-3]]
+    return (*plain, len(raw), len(body), pack(raw + body + answer, _COMPRESS_FROM))
 
 
 def arrival_of(row: Sequence[Any]) -> Arrival:

@@ -7,6 +7,7 @@ step is one statement or a few within the writer's transaction, and says what it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from esb.store.effects import Fate, finish_exchange
-from esb.store.tables import Big, Row, State, exchange, insert_text, metadata, partial_index
+from esb.store.tables import Big, Row, State, clean, exchange, insert_text, metadata, partial_index
 
 READY, LATER, HELD = "ready", "later", "held"
 TAKEN, SETTLING, PARKED = "taken", "settling", "parked"
@@ -83,23 +84,46 @@ _MINE = sa.and_(
 )
 _OF = queue.c.id == sa.bindparam("its_id")
 
-_DUE_AGAIN = queue.update().where(queue.c.state == LATER, queue.c.due <= _now).values(state=READY, relayed=0)
+
+def _nobody_has(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Rows of these conditions, but for those that another process is changing now."""
+    free = sa.select(queue.c.position).where(*conditions).with_for_update(skip_locked=True)
+    return queue.c.position.in_(free)
+
+
+_DUE_AGAIN = (
+    queue.update()
+    .where(_nobody_has(queue.c.state == LATER, queue.c.due <= _now))
+    .values(state=READY, relayed=0)
+)  # fmt: skip
 _LEASE_OVER = (
     queue.update()
-    .where(queue.c.state == TAKEN, queue.c.due <= _now)
+    .where(_nobody_has(queue.c.state == TAKEN, queue.c.due <= _now))
     .values(state=READY, lost=queue.c.lost + 1, relayed=0)
-)  # fmt: skip
+)
+_LEFT_SETTLING = (
+    queue.update()
+    .where(
+        _nobody_has(
+            queue.c.state == SETTLING,
+            queue.c.id.in_(sa.select(exchange.c.id).where(exchange.c.state == State.ACCEPTED.value)),
+        )
+    )
+    .values(state=READY, relayed=0)
+)
 _NEXT = (
     sa.select(*_COLUMNS)
     .where(queue.c.endpoint == _endpoint, queue.c.state == READY)
     .order_by(queue.c.priority, queue.c.position)
     .limit(sa.bindparam("its_most"))
+    .with_for_update(skip_locked=True)
 )
 _EXPIRED = (
     sa.select(*_COLUMNS)
     .where(queue.c.expires > 0, queue.c.expires <= _now, queue.c.state.in_(_WAITING))
     .order_by(queue.c.expires)
     .limit(sa.bindparam("its_most"))
+    .with_for_update(skip_locked=True)
 )
 _TAKE = (
     queue.update()
@@ -107,6 +131,7 @@ _TAKE = (
     .values(state=TAKEN, due=sa.bindparam("its_due"), takes=queue.c.takes + 1, relayed=0)
 )
 _RENEW = queue.update().where(_MINE).values(due=sa.bindparam("its_due"))
+_HOLDS = sa.select(queue.c.position).where(_MINE).with_for_update()
 _SENT = queue.update().where(_MINE).values(sent=True)
 _ACK = queue.delete().where(_MINE)
 _PUT_BACK = queue.update().where(_MINE)
@@ -122,8 +147,23 @@ _FIND = sa.select(*_COLUMNS).where(_OF)
 _REMOVE = queue.delete().where(_OF)
 
 
+_ALONE = sa.text("SELECT pg_advisory_xact_lock(its_key) FROM unnest(CAST(:its_keys AS bigint[])) AS its_key")
+
+
+def keep_order(connection: sa.Connection, keys: Iterable[tuple[str, str]]) -> None:
+    """Nobody else adds or removes rows of these pairs of endpoint and order key before this transaction has ended."""
+    if connection.dialect.name == "postgresql" and (numbers := sorted({_number(*one) for one in keys if one[1]})):
+        connection.execute(_ALONE, {"its_keys": numbers})
+
+
+def _number(endpoint: str, order_key: str) -> int:
+    digest = hashlib.blake2b(f"{endpoint}\n{order_key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
 def ordered_before(connection: sa.Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Which of these pairs of endpoint and order key have a row."""
+    """Which of these pairs of endpoint and order key have a row; see ``keep_order``."""
+    keep_order(connection, keys)
     found: set[tuple[str, str]] = set()
     pair = sa.tuple_(queue.c.endpoint, queue.c.order_key)
     for at in range(0, len(keys), _LARGEST):
@@ -186,15 +226,21 @@ def mark_sent(connection: sa.Connection, position: int, takes: int) -> bool:
 
 def acknowledge(connection: sa.Connection, position: int, takes: int, endpoint: str, order_key: str) -> bool:
     """Remove it and let the next of its key go."""
+    keep_order(connection, [(endpoint, order_key)])
     removed = connection.execute(_ACK, _receipt(position, takes)).rowcount == 1
     if removed:
         let_go(connection, endpoint, order_key)
     return removed
 
 
+def holds(connection: sa.Connection, position: int, takes: int) -> bool:
+    """Whether it is still with the worker of this receipt; nobody takes it before this transaction has ended."""
+    return connection.scalar(_HOLDS, _receipt(position, takes)) is not None
+
+
 def put_back(connection: sa.Connection, position: int, takes: int, values: Mapping[str, Any]) -> bool:
     """Give it back with other values."""
-    return connection.execute(_PUT_BACK.values(**values), _receipt(position, takes)).rowcount == 1
+    return connection.execute(_PUT_BACK.values(**_clean(values)), _receipt(position, takes)).rowcount == 1
 
 
 def let_go(connection: sa.Connection, endpoint: str, order_key: str) -> None:
@@ -211,7 +257,7 @@ def find(connection: sa.Connection, exchange_id: str) -> Queued | None:
 
 def change(connection: sa.Connection, exchange_id: str, states: Sequence[str], values: Mapping[str, Any]) -> bool:
     """Change the row of an exchange when it is in one of these states."""
-    statement = queue.update().where(_OF, queue.c.state.in_(states)).values(relayed=0, **values)
+    statement = queue.update().where(_OF, queue.c.state.in_(states)).values(relayed=0, **_clean(values))
     return connection.execute(statement, {"its_id": exchange_id}).rowcount == 1
 
 
@@ -219,6 +265,7 @@ def remove(connection: sa.Connection, exchange_id: str) -> Queued | None:
     """Remove the row of an exchange, whoever has it, and let the next of its key go."""
     row = find(connection, exchange_id)
     if row is not None:
+        keep_order(connection, [(row.endpoint, row.order_key)])
         connection.execute(_REMOVE, {"its_id": exchange_id})
         let_go(connection, row.endpoint, row.order_key)
     return row
@@ -244,6 +291,11 @@ def discard(connection: sa.Connection, row: Row, fate: Fate) -> bool:
     return True
 
 
+def left_settling(connection: sa.Connection) -> None:
+    """Nobody settles what is settling and still accepted: whoever was about to say so is gone."""
+    connection.execute(_LEFT_SETTLING)
+
+
 def orphan(connection: sa.Connection) -> None:
     """Nobody who had a row before is there any more."""
     connection.execute(
@@ -259,18 +311,28 @@ def reroute(connection: sa.Connection, endpoints: Mapping[str, str], no_route: s
     """
     moved = 0
     waiting = queue.c.state.in_(_WAITING)
-    for (operation,) in list(connection.execute(sa.select(queue.c.operation).where(waiting).distinct())):
+    there = list(connection.execute(sa.select(queue.c.operation, queue.c.endpoint).where(waiting).distinct()))
+    if all(endpoints.get(operation) == endpoint for operation, endpoint in there):
+        return False
+    _alone(connection)
+    for operation in sorted({operation for operation, _ in there}):
         mine = queue.update().where(queue.c.operation == operation, waiting)
         if operation not in endpoints:
             moved += connection.execute(mine.values(state=PARKED, reason=no_route)).rowcount
         else:
-            there = endpoints[operation]
+            target = endpoints[operation]
             moved += connection.execute(
-                mine.where(queue.c.endpoint != there).values(endpoint=there, relayed=0)
+                mine.where(queue.c.endpoint != target).values(endpoint=target, relayed=0)
             ).rowcount
     if moved:
         _order_anew(connection)
     return moved > 0
+
+
+def _alone(connection: sa.Connection) -> None:
+    """Others may read the table and wait to write it."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE queue IN SHARE ROW EXCLUSIVE MODE")
 
 
 def _order_anew(connection: sa.Connection) -> None:
@@ -305,6 +367,10 @@ def next_due(connection: sa.Connection, endpoint: str) -> int | None:
     soonest = sa.select(sa.func.min(queue.c.due)).where(queue.c.state.in_((LATER, TAKEN)))
     found: int | None = connection.scalar(soonest.where(queue.c.endpoint == endpoint))
     return found
+
+
+def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: clean(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _receipt(position: int, takes: int) -> dict[str, int]:

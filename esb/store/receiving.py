@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from esb.store.inbox import COLUMNS, Arrival, Offer, Settled, Taken, arrival_of, inbox, inbox_key, inbox_mark, stored
-from esb.store.tables import insert_text
+from esb.store.tables import insert_text, places
 
 _LARGEST = 50
 _WRITTEN_DOWN_AFTER = 2048
@@ -46,10 +46,12 @@ class Receiving:
 
     def settle(self, connection: sa.Connection, offers: Sequence[Offer]) -> list[Settled]:
         """Keep what is new. Raises what the database raises; nothing is kept then."""
+        if connection.dialect.name == "postgresql":
+            return self._settle_shared(connection, offers)
         latest = self._latest
         if latest is None:
             latest = self._read(connection)
-            self._last = connection.scalar(sa.select(sa.func.max(inbox.c.position))) or 0
+            self._last = connection.scalar(_HIGHEST) or 0
             self._latest = latest
         if len(latest) > _WRITTEN_DOWN_AFTER:
             self._write_down(connection, latest)
@@ -58,6 +60,16 @@ class Receiving:
         batch.insert()
         self._last = batch.last
         latest.update(batch.keys)
+        return settled
+
+    def _settle_shared(self, connection: sa.Connection, offers: Sequence[Offer]) -> list[Settled]:
+        """Others receive too: one at a time from here to the commit, so that positions are seen in their order."""
+        connection.execute(_ALONE)
+        last = connection.scalar(_HIGHEST) or 0
+        batch = _Batch(connection, last, dict(_held(connection, {}, offers)))
+        settled = [batch.settle(offer) for offer in offers]
+        batch.insert()
+        _write_keys(connection, batch.keys)
         return settled
 
     def _read(self, connection: sa.Connection) -> dict[_Key, int]:
@@ -72,8 +84,7 @@ class Receiving:
         for key in self._written:
             latest.pop(key, None)
         self._written = set(latest)
-        for some in _parts(sorted((*key, position) for key, position in latest.items())):
-            connection.exec_driver_sql(_key_sql(len(some)), tuple(chain.from_iterable(some)))
+        _write_keys(connection, latest)
         connection.execute(inbox_mark.delete())
         connection.execute(inbox_mark.insert().values(position=self._last))
 
@@ -166,7 +177,7 @@ def _held(
     keys = {(one.arrival.endpoint, one.arrival.sender, one.arrival.control) for one in offers if one.arrival.control}
     known = {key: latest[key] for key in keys if key in latest}
     for some in _parts([key for key in keys if key not in latest]):
-        found = connection.exec_driver_sql(_where_sql(len(some)), tuple(chain.from_iterable(some)))
+        found = connection.exec_driver_sql(_where_sql(connection.dialect, len(some)), tuple(chain.from_iterable(some)))
         known |= {(row[0], row[1], row[2]): row[3] for row in found}
     for key, position in known.items():
         row = connection.execute(_ROW, {"its_position": position}).first()
@@ -182,6 +193,8 @@ _LAST = (
     .order_by(inbox.c.position.desc())
     .limit(1)
 )
+_HIGHEST = sa.select(sa.func.max(inbox.c.position))
+_ALONE = sa.select(sa.func.pg_advisory_xact_lock(0x65736201))
 _ROW = sa.select(inbox).where(inbox.c.position == sa.bindparam("its_position"))
 
 
@@ -189,20 +202,29 @@ def _parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
     return (items[at : at + _LARGEST] for at in range(0, len(items), _LARGEST))
 
 
+def _write_keys(connection: sa.Connection, keys: dict[_Key, int]) -> None:
+    for some in _parts(sorted((*key, position) for key, position in keys.items())):
+        connection.exec_driver_sql(_key_sql(connection.dialect, len(some)), tuple(chain.from_iterable(some)))
+
+
 @lru_cache(_LARGEST)
-def _where_sql(count: int) -> str:
-    values = ", ".join(["(?, ?, ?)"] * count)
+def _where_sql(dialect: sa.Dialect, count: int) -> str:
+    """SQLite goes through the wanted ones in any case if it is told to cross."""
+    join = "CROSS JOIN" if dialect.name == "sqlite" else "JOIN"
     return (
-        f"WITH wanted(endpoint, sender, control) AS (VALUES {values}) "
-        "SELECT wanted.endpoint, wanted.sender, wanted.control, position FROM wanted CROSS JOIN inbox_key USING "
+        f"WITH wanted(endpoint, sender, control) AS (VALUES {', '.join([places(dialect, 3)] * count)}) "
+        f"SELECT wanted.endpoint, wanted.sender, wanted.control, position FROM wanted {join} inbox_key USING "
         "(endpoint, sender, control)"
     )
 
 
 @lru_cache(_LARGEST)
-def _key_sql(count: int) -> str:
-    values = ", ".join(["(?, ?, ?, ?)"] * count)
-    return f"INSERT OR REPLACE INTO {inbox_key.name} (endpoint, sender, control, position) VALUES {values}"
+def _key_sql(dialect: sa.Dialect, count: int) -> str:
+    return (
+        f"INSERT INTO {inbox_key.name} (endpoint, sender, control, position) VALUES "
+        f"{', '.join([places(dialect, 4)] * count)} "
+        "ON CONFLICT (endpoint, sender, control) DO UPDATE SET position = excluded.position"
+    )
 
 
 @lru_cache(_LARGEST)

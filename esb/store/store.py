@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -10,16 +13,19 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from esb.errors import ConfigError, Finding
+from esb.errors import ConfigError
 from esb.observe import Metrics
-from esb.store import cursors, tables
+from esb.store import cursors, engines, leases
+from esb.store.commits import SharedCommits, is_away
 from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
-from esb.store.files import Lock, prepare, tune
+from esb.store.files import Lock
 from esb.store.inbox import Arrival, Offer, Settled, Told, events_after, inbox, newest, prune_inbox, stored
+from esb.store.leases import Instance
 from esb.store.queue import queue as queued
 from esb.store.receiving import Receiving
-from esb.store.tables import OPEN, SCHEMA_VERSION, Row, State, StoreError, exchange, idempotency
+from esb.store.tables import OPEN, Fenced, Row, State, StoreError, exchange, idempotency, lease
 from esb.store.writer import Many, Writer, unpack
 
 _T = TypeVar("_T")
@@ -28,10 +34,19 @@ _UNFINISHED = sa.and_(
     sa.or_(exchange.c.state != str(State.UNKNOWN), exchange.c.effect == "once"),
 )
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LARGEST = 500
+
+
+def _new_name() -> str:
+    """Which machine and process, for people; the rest makes it another one each time."""
+    return f"{socket.gethostname()}/{os.getpid()}/{os.urandom(4).hex()}"
 
 
 class Store:
-    """Journal and idempotency keys. One process at a time on a SQLite file.
+    """Journal and idempotency keys. One process at a time on a SQLite file, any number on a PostgreSQL database.
+
+    Of those each has what it opened for its own: what a process did not renew its lease for, others take up, and it can
+    neither mark it as sent nor finish it any more (``Fenced``).
 
     Writes go through one thread (``Writer``), reads through two others. Every method that waits raises ``StoreError``
     when the database did not do it.
@@ -46,14 +61,19 @@ class Store:
         queue_bytes: int = 128 * 1024 * 1024,
         linger_s: float = 0.1,
         engine: Callable[[str], sa.Engine] = sa.create_engine,
-        writer: type[Writer] = Writer,
+        writer: Callable[[sa.Engine, Metrics, float], Writer] = Writer,
+        lease_s: float = 15.0,
+        name: Callable[[], str] = _new_name,
     ) -> None:
-        prepare(url)
-        self.engine = engine(url)
-        tune(self.engine)
+        self.engine = engines.engine_of(url, engine)
+        self.is_shared = self.engine.dialect.name == "postgresql"
+        self.instance = Instance(name, lease_s)
         self._lock = Lock(self.engine)
         self._queue, self._queue_bytes = queue, queue_bytes
         self._writer = writer(self.engine, metrics, linger_s)
+        if self.is_shared:
+            self._writer.commits = SharedCommits(self.engine, self.instance, metrics)
+        self._renewing: asyncio.Task[None] | None = None
         self._receiving = Receiving()
         self._readers = ThreadPoolExecutor(2, "journal-read")
 
@@ -63,24 +83,49 @@ class Store:
         return self._writer.backlog >= self._queue or self._writer.backlog_bytes >= self._queue_bytes
 
     async def start(self) -> None:
-        """Take the file for this process and make or check its tables; raises ``ConfigError``."""
-        self._lock.take()
+        """Take the file for this process, or a lease; bring the tables up to this release. Raises ``ConfigError``."""
+        if not self.is_shared:
+            self._lock.take()
         try:
-            await self._read(self._check)
+            await self._read(lambda: engines.open_up(self.engine))
         except StoreError as error:
             self._lock.free()
-            raise ConfigError([Finding(str(self.engine.url.database), 0, 0, f"is no usable store: {error}")]) from None
+            raise engines.unusable(self.engine.url, f"is no usable store: {error}") from None
         except ConfigError:
             self._lock.free()
             raise
         self._writer.start()
+        if self.is_shared:
+            await self._renew()
+            self._renewing = asyncio.get_running_loop().create_task(self._keep_renewing())
 
     async def close(self) -> None:
-        """Write everything that waits; a second close does nothing."""
+        """Write everything that waits and leave; a second close does nothing."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         await asyncio.to_thread(self._writer.stop)
+        if self._renewing is not None:
+            await self._leave()
+            self._renewing = None
         self._readers.shutdown()
         self.engine.dispose()
         self._lock.free()
+
+    async def _renew(self) -> None:
+        """Every transaction that is waited for renews the lease."""
+        await self._writer.do(lambda connection: None)
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(self.instance.ttl_s / 3)
+            with contextlib.suppress(StoreError):
+                await self._renew()
+
+    async def _leave(self) -> None:
+        """What is left under way may be taken up at once."""
+        with contextlib.suppress(StoreError):
+            await self._look(lambda connection: leases.leave(connection, self.instance.name))
 
     def write(self, row: Row) -> None:
         """Put a finished exchange into the journal soon; a row that cannot be written is counted and logged."""
@@ -88,15 +133,46 @@ class Store:
 
     async def open(self, row: Row) -> Earlier | None:
         """Make ``row`` durable and its key taken, or say who has the key; a row without fingerprint takes no key."""
-        return await self._writer.do(lambda connection: open_exchange(connection, row))
+        return await self._writer.do(lambda connection: self._open(connection, row))
+
+    def _open(self, connection: sa.Connection, row: Row) -> Earlier | None:
+        earlier = open_exchange(connection, row._replace(owner=self.instance.name))
+        if earlier is None:
+            self.instance.under_way.add(row.id)
+        return earlier
 
     async def sent(self, exchange_id: str) -> None:
-        """Make it durable that the bytes of this exchange may be on the wire."""
-        await self._writer.do(lambda connection: mark_sent(connection, exchange_id))
+        """Make it durable that the bytes of this exchange may be on the wire; raises ``Fenced``."""
+        await self._writer.do(lambda connection: mark_sent(connection, exchange_id, self._owner(exchange_id)))
+        self.check_lease()
+
+    def check_lease(self) -> None:
+        """Raises ``Fenced`` when another may have taken what this process has under way: before bytes go out."""
+        if self.is_shared and not self.instance.is_valid:
+            raise Fenced("the lease of this process is over")
 
     async def finish(self, row: Row, fate: Fate) -> None:
-        """Make the end of an opened exchange durable, and the fate of its key."""
-        await self._writer.do(lambda connection: finish_exchange(connection, row, fate))
+        """Make the end of an opened exchange durable, and the fate of its key; raises ``Fenced``.
+
+        A once that ends as unknown stays this process's until it is settled.
+        """
+        await self._writer.do(lambda connection: self.finish_in(connection, row, fate))
+
+    def finish_in(self, connection: sa.Connection, row: Row, fate: Fate) -> None:
+        """``finish`` as a part of a transaction."""
+        stays = row.state == State.UNKNOWN and row.effect == "once"
+        try:
+            owner = self._owner(row.id)
+        finally:
+            self.instance.estranged.discard(row.id)
+        finish_exchange(connection, row._replace(owner=owner if stays else ""), fate, owner)
+        (self.instance.under_way.add if stays else self.instance.under_way.discard)(row.id)
+
+    def _owner(self, exchange_id: str) -> str:
+        """Our name in the row of an exchange that is ours."""
+        if exchange_id in self.instance.estranged:
+            raise Fenced("the exchange was begun before the lease of this process was taken over")
+        return self.instance.name
 
     def receive(
         self,
@@ -123,25 +199,58 @@ class Store:
 
     async def look(self, work: Callable[[sa.Connection], _T]) -> _T:
         """Read, beside the writer."""
-        return await self._read(work)
+        return await self._look(work)
 
     async def events(self, after: int, most: int = 100) -> list[Told]:
         """The events behind that position, in the order in which their messages were kept."""
-        return await self._read(lambda connection: events_after(connection, after, most))
+        return await self._look(lambda connection: events_after(connection, after, most))
 
     async def arrivals(self, count: int = 100, **wanted: str) -> list[tuple[int, Arrival]]:
         """The latest messages that systems sent us, newest first, with their positions; ``wanted`` by column."""
         conditions = [inbox.c[name] == value for name, value in wanted.items()]
-        return await self._read(lambda connection: newest(connection, count, *conditions))
+        return await self._look(lambda connection: newest(connection, count, *conditions))
 
     async def find(self, exchange_id: str) -> Row | None:
         """The journal's row, bodies unpacked."""
-        rows = await self._read(lambda connection: _rows(connection, exchange.c.id == exchange_id))
+        rows = await self._look(lambda connection: _rows(connection, exchange.c.id == exchange_id))
         return rows[0] if rows else None
 
     async def unfinished(self) -> list[Row]:
-        """What a crash left behind: every row under way, and every once that is unknown, oldest first."""
-        return await self._read(lambda connection: _rows(connection, _UNFINISHED))
+        """What nobody has under way: every row under way, and every once that is unknown, oldest first; now ours.
+
+        On a file that is what a crash left behind; of a shared store, what others left whose lease is over.
+        """
+        return await self._writer.do(self._take_up)
+
+    def _take_up(self, connection: sa.Connection) -> list[Row]:
+        mine = self.instance
+        left = exchange.c.owner != mine.name
+        if self.is_shared:
+            if not mine.may_judge:
+                return []
+            leases.bury(connection)
+            alive = sa.select(lease.c.name).where(lease.c.name.startswith(leases.INSTANCE))
+            left = sa.and_(exchange.c.owner != "", exchange.c.owner.not_in(alive))
+        rows = [row for row in _rows(connection, sa.and_(_UNFINISHED, left), lock=True) if row.id not in mine.estranged]
+        ids = [row.id for row in rows]
+        for at in range(0, len(ids), _LARGEST):
+            some = exchange.c.id.in_(ids[at : at + _LARGEST])
+            connection.execute(exchange.update().where(some).values(owner=mine.name))
+        mine.under_way.update(ids)
+        return rows
+
+    async def lease(self, name: str, seconds: float) -> int | None:
+        """Take or renew what only one process may have; its fence, or None while another has it."""
+
+        def work(connection: sa.Connection) -> int | None:
+            now = leases.now_ms(connection)
+            return leases.acquire(connection, name, self.instance.name, now, int(seconds * 1000))
+
+        return await self._writer.do(work)
+
+    async def release(self, name: str) -> None:
+        """Let another process have it at once."""
+        await self._writer.do(lambda connection: leases.release(connection, name, self.instance.name))
 
     async def prune(self, before: datetime, chunk: int = 500) -> int:
         """Delete what ended and was received before ``before``, ``chunk`` rows a transaction; returns how many rows.
@@ -161,37 +270,33 @@ class Store:
             total += deleted
         return total
 
-    async def _read(self, work: Callable[[sa.Connection], _T]) -> _T:
-        def run() -> _T:
-            with self.engine.begin() as connection:
-                return work(connection)
+    async def _look(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """A short transaction beside the writer; once more when the connection turns out to be dead."""
 
+        def run() -> _T:
+            try:
+                return self._once(work)
+            except DBAPIError as error:
+                if not (self.is_shared and is_away(error)):
+                    raise
+            return self._once(work)
+
+        return await self._read(run)
+
+    def _once(self, work: Callable[[sa.Connection], _T]) -> _T:
+        with self.engine.begin() as connection:
+            return work(connection)
+
+    async def _read(self, run: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, run)
-        except DBAPIError as error:
-            raise StoreError(str(error.orig)) from None
-
-    def _check(self, connection: sa.Connection) -> None:
-        if not sa.inspect(connection).has_table("schema_version"):
-            tables.metadata.create_all(connection)
-            connection.execute(tables.schema_version.insert().values(version=SCHEMA_VERSION))
-        version = tables.upgrade(connection, connection.scalar(sa.select(tables.schema_version.c.version)))
-        if version != SCHEMA_VERSION:
-            raise ConfigError(
-                [
-                    Finding(
-                        self.engine.url.render_as_string(),
-                        0,
-                        0,
-                        f"the store has schema version {version}, this release needs {SCHEMA_VERSION}",
-                        "use the release that made it, or another store",
-                    )
-                ]
-            )
+        except (DBAPIError, PoolTimeout) as error:
+            raise StoreError(str(error.orig) if isinstance(error, DBAPIError) else "no connection is free") from None
 
 
-def _rows(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Row]:
-    found = connection.execute(sa.select(exchange).where(which).order_by(exchange.c.id))
+def _rows(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool = False) -> list[Row]:
+    query = sa.select(exchange).where(which).order_by(exchange.c.id)
+    found = connection.execute(query.with_for_update(skip_locked=True) if lock else query)
     rows = [Row(*one) for one in found]
     return [
         row._replace(request=unpack(row.request), sent=unpack(row.sent), raw=unpack(row.raw), answer=unpack(row.answer))

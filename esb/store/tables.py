@@ -7,15 +7,25 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION, READS_FROM = 4, 4
+"""The schema of this release, and the oldest whose releases can work beside it on a store that has this one."""
 
 metadata = sa.MetaData()
 
-schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))
+schema_version = sa.Table(
+    "schema_version",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("reads_from", sa.Integer, nullable=False, server_default="0"),
+)
 
 
 class StoreError(Exception):
     """The store did not take it: full, locked, gone. What should have been written was not."""
+
+
+class Fenced(StoreError):
+    """Refused: this process was silent for longer than its lease, and another has its work. Not to be tried again."""
 
 
 class State(StrEnum):
@@ -102,6 +112,13 @@ def _columns() -> list[sa.Column[Any]]:
 exchange = sa.Table("exchange", metadata, *_columns())
 partial_index("exchange_open", exchange.c.id, where=exchange.c.state.in_([str(state) for state in OPEN]))
 partial_index("exchange_subject", exchange.c.subject, exchange.c.id, where=exchange.c.subject != "")
+partial_index("exchange_state", exchange.c.state, exchange.c.id, where=exchange.c.state != str(State.DONE))
+partial_index("exchange_code", exchange.c.code, exchange.c.id, where=exchange.c.code != "")
+partial_index("exchange_key", exchange.c.key, exchange.c.id, where=exchange.c.key != exchange.c.id)
+partial_index("exchange_request", exchange.c.request_id, where=exchange.c.request_id != "")
+partial_index("exchange_cause", exchange.c.cause, where=exchange.c.cause != "")
+sa.Index("exchange_operation", exchange.c.operation, exchange.c.id)
+sa.Index("exchange_endpoint", exchange.c.endpoint, exchange.c.id)
 
 idempotency = sa.Table(
     "idempotency",
@@ -140,30 +157,26 @@ audit = sa.Table(
 """What people did, each row with the digest of the one before it."""
 
 
-def upgrade(connection: sa.Connection, version: int | None) -> int | None:
-    """Bring the tables of an older release up to this one; the version they have now.
-
-    Only what they lack is added, so that an upgrade that was cut short is finished by the next.
-    """
-    if version not in (1, 2, 3):
-        return version
-    metadata.create_all(connection)
-    for table, column, kind in _LATER_COLUMNS:
-        if column not in {one["name"] for one in sa.inspect(connection).get_columns(table)}:
-            connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {column} {kind}"))
-    connection.execute(
-        sa.text("CREATE INDEX IF NOT EXISTS exchange_subject ON exchange (subject, id) WHERE subject != ''")
-    )
-    connection.execute(schema_version.update().values(version=SCHEMA_VERSION))
-    return SCHEMA_VERSION
+def version_of(connection: sa.Connection) -> tuple[int, int] | None:
+    """The schema version of the store and the oldest that may be used with it; None without tables."""
+    inspector = sa.inspect(connection)
+    if not inspector.has_table("schema_version"):
+        return None
+    names = {column["name"] for column in inspector.get_columns("schema_version")}
+    columns = [schema_version.c[name] for name in ("version", "reads_from") if name in names]
+    found = connection.execute(sa.select(*columns)).first()
+    return (found[0], found[-1]) if found else None
 
 
-_LATER_COLUMNS = (
-    ("exchange", "version", "TEXT NOT NULL DEFAULT ''"),
-    ("exchange", "subject", "TEXT NOT NULL DEFAULT ''"),
-    ("exchange", "owner", "TEXT NOT NULL DEFAULT ''"),
-    ("queue", "relayed", "INTEGER NOT NULL DEFAULT 0"),
-)
+def readable(connection: sa.Connection) -> bool:
+    """Whether this release works on the store as it is: its own schema, or a later one that only has more."""
+    version, reads_from = version_of(connection) or (0, 0)
+    return version == SCHEMA_VERSION or (version > SCHEMA_VERSION >= reads_from)
+
+
+def clean(text: str) -> str:
+    """PostgreSQL keeps no NUL in a text."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
 def insert_sql(dialect: sa.Dialect, rows: int) -> str:
@@ -173,8 +186,11 @@ def insert_sql(dialect: sa.Dialect, rows: int) -> str:
 
 def insert_text(table: sa.Table, names: tuple[str, ...], dialect: sa.Dialect, rows: int) -> str:
     """An insert of so many rows, parameters in the order of ``names``: nothing is compiled for a row."""
-    compiled: Any = table.insert().compile(dialect=dialect, column_keys=list(names))
-    if compiled.positiontup is not None and tuple(compiled.positiontup) != names:
-        raise AssertionError(f"columns of {table.name} must stand in the order of its rows")
-    head, values = str(compiled).split(" VALUES ")
-    return f"{head} VALUES {', '.join([values] * rows)}"
+    quote = dialect.identifier_preparer.quote
+    values = ", ".join([places(dialect, len(names))] * rows)
+    return f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) VALUES {values}"
+
+
+def places(dialect: sa.Dialect, count: int) -> str:
+    """The places of so many parameters as the driver writes them, in brackets."""
+    return f"({', '.join(['?' if dialect.name == 'sqlite' else '%s'] * count)})"

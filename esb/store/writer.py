@@ -12,11 +12,13 @@ from itertools import chain, groupby
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from esb.observe import Metrics, get_logger
 from esb.store.bodies import pack, unpack
-from esb.store.tables import Row, StoreError, insert_sql
+from esb.store.commits import Commits, OwnCommits
+from esb.store.tables import Fenced, Row, StoreError, clean, insert_sql
 
 _T = TypeVar("_T")
 _LARGEST_BATCH = 2000
@@ -49,7 +51,8 @@ def _many(waiting: _Waiting) -> Many:
 
 def packed(row: Row) -> tuple[str | int | bytes, ...]:
     """``row`` as it is stored."""
-    return (*row[:-4], pack(row.request), pack(row.sent), pack(row.raw), pack(row.answer))
+    plain = [clean(value) if type(value) is str else value for value in row[:-4]]
+    return (*plain, pack(row.request), pack(row.sent), pack(row.raw), pack(row.answer))
 
 
 def _size(row: Row) -> int:
@@ -64,7 +67,7 @@ class Writer:
     """
 
     def __init__(self, engine: sa.Engine, metrics: Metrics, linger_s: float) -> None:
-        self._engine = engine
+        self.commits: Commits = OwnCommits(engine)
         self._metrics = metrics
         self._linger_s = linger_s
         self._insert = lru_cache(_ROWS_A_STATEMENT)(partial(insert_sql, engine.dialect))
@@ -178,7 +181,8 @@ class Writer:
     def _transact(self, batch: list[Row | _Waiting]) -> list[tuple[asyncio.Future[Any], Any]]:
         """Many rows a statement: each gives the interpreter's lock away, and a busy loop is slow to give it back."""
         rows = [packed(one) for one in batch if isinstance(one, Row)]
-        with self._engine.begin() as connection:
+
+        def work(connection: sa.Connection) -> list[tuple[asyncio.Future[Any], Any]]:
             for at in range(0, len(rows), _ROWS_A_STATEMENT):
                 some = rows[at : at + _ROWS_A_STATEMENT]
                 connection.exec_driver_sql(self._insert(len(some)), tuple(chain.from_iterable(some)))
@@ -189,12 +193,15 @@ class Writer:
                 done += zip([one.future for one in waiting], results, strict=True)
             return done
 
+        return self.commits.run(work, is_fenced=len(rows) < len(batch))
+
     def _failed(self, batch: list[Row | _Waiting], error: Exception) -> None:
         rows = sum(isinstance(one, Row) for one in batch)
         self._metrics.journal_lost.inc(rows)
-        reason = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
-        _log.error("journal_not_written", rows=rows, count=len(batch), reason=reason)
-        failed = [(one.future, StoreError(reason)) for one in batch if not isinstance(one, Row)]
+        failure = _failure(error)
+        self._metrics.steps_fenced.inc(isinstance(failure, Fenced))
+        _log.error("journal_not_written", rows=rows, count=len(batch), reason=str(failure))
+        failed = [(one.future, failure) for one in batch if not isinstance(one, Row)]
         self._answer(lambda future, result: future.set_exception(result), failed)
 
     def _answer(self, tell: Callable[[asyncio.Future[Any], Any], None], results: list[tuple[Any, Any]]) -> None:
@@ -209,6 +216,12 @@ class Writer:
             self._loop.call_soon_threadsafe(resolve)
 
 
+def _failure(error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    return StoreError(str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__)
+
+
 def _is_of_one(error: Exception) -> bool:
     """True when one work is at fault, so that the others may be written without it."""
-    return isinstance(error, IntegrityError) or not isinstance(error, DBAPIError)
+    return isinstance(error, IntegrityError | DataError) or not isinstance(error, DBAPIError | PoolTimeout)

@@ -126,7 +126,7 @@ async def test_a_store_of_the_second_schema_version_gets_its_inbox(tmp_path: Pat
     await store.start()
     await store.close()
     with sqlite3.connect(tmp_path / "esb.db") as connection:
-        for table in ("inbox", "inbox_key", "inbox_mark"):
+        for table in ("inbox", "inbox_key", "inbox_mark", "alembic_version"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE schema_version SET version = 2")
     connection.close()

@@ -1,0 +1,50 @@
+"""To bring the tables of a store up to this release: one transaction, by one process, while the others wait.
+
+A revision only expands: new tables, new columns with a default, new indexes. What a release no longer needs is dropped
+one release later, so that two neighbouring releases work on one store side by side. Every revision adds what is
+lacking and nothing else: it can run on a store of any earlier release.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+
+from esb import crash
+from esb.store.tables import READS_FROM, SCHEMA_VERSION, schema_version, version_of
+
+_ONE_AT_A_TIME = 0x65736205
+_WAIT, _LOCK = "60s", "5s"
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Within the transaction of ``connection``; nothing to do on a store that is as it should be or newer."""
+    if connection.dialect.name == "postgresql":
+        _alone(connection)
+    if (version_of(connection) or (0, 0))[0] >= SCHEMA_VERSION:
+        return
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    script = ScriptDirectory.from_config(config)
+
+    def steps(revision: Any, _: Any) -> Any:
+        return script._upgrade_revs("head", revision)
+
+    with EnvironmentContext(config, script, fn=steps) as environment:
+        environment.configure(connection=connection)
+        environment.run_migrations()
+    crash.at("during_migration")
+    connection.execute(schema_version.delete())
+    connection.execute(schema_version.insert().values(version=SCHEMA_VERSION, reads_from=READS_FROM))
+
+
+def _alone(connection: sa.Connection) -> None:
+    """Wait for whoever upgrades; after that rather fail than let everybody wait behind us for a lock."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK}'")
