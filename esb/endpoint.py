@@ -275,19 +275,19 @@ def load_endpoint(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     adapters: str = "adapters",
     envelopes: str = "envelopes",
+    place: str = "",
 ) -> Endpoint:
     """Find the modules, check their settings and connect; no network. Raises ``ConfigError`` with every finding.
 
     ``adapters`` and ``envelopes`` are packages whose modules are the registry; entry points of the groups
-    ``esb.adapters`` and ``esb.envelopes`` add to them. ``document`` is routes.yaml, for the lines.
+    ``esb.adapters`` and ``esb.envelopes`` add to them. ``document`` is routes.yaml, for the lines;
+    ``place`` is the endpoint's name there where it is not ``name``.
     """
     loader = _Loader(document)
-    place: PathTuple = ("endpoints", name)
-    adapter = loader.connect(
-        "adapter", adapters, config.adapter, config.settings, (*place, "adapter"), (*place, "settings")
-    )
+    at: PathTuple = ("endpoints", place or name)
+    adapter = loader.connect("adapter", adapters, config.adapter, config.settings, (*at, "adapter"), (*at, "settings"))
     layers = [
-        loader.connect("envelope", envelopes, layer, settings, (*place, "envelope", i), (*place, "envelope", i, layer))
+        loader.connect("envelope", envelopes, layer, settings, (*at, "envelope", i), (*at, "envelope", i, layer))
         for i, (layer, settings) in enumerate(config.envelope)
     ]
     if loader.findings:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from esb import __version__
-from esb.cli import checks, editing, looking, messages, queue
+from esb.cli import checks, editing, looking, messages, queue, shadow
 from esb.cli.common import guarded, routes_option, settings_of
 from esb.hl7.commands import hl7
 
@@ -57,6 +57,7 @@ for command in (
     editing.new,
     editing.diff,
     queue.queue,
+    shadow.shadow,
     hl7,
 ):
     main.add_command(command)

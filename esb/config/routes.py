@@ -80,6 +80,10 @@ def _path(text: str | None) -> str | None:
     return text
 
 
+SHADOW_CALLS = 4
+"""Copies for one system that are under way at once."""
+
+
 class ShadowConfig(Model):
     """A second system, or another mapping, that is asked what a read asks; its answer is only compared.
 

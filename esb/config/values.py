@@ -29,6 +29,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATE = re.compile(r"(\d+)/(s|m|h)")
 _BREAKER = re.compile(r"(\d+) in (\S+?)(?: for (\S+))?")
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d+)?)%")
 _RETRY = re.compile(r"(\d{1,4}) over (\S+)")
 _OUTSIDE = re.compile(r"\$(env|secret|file)\.([^\s?]+)(?:\s*\?\?\s*(.*))?", re.DOTALL)
 
@@ -142,6 +143,17 @@ class Again(Model):
     def _as_written(self) -> int | str:
         return f"{self.times} over {self.over_s:g}s" if self.over_s else self.times
 
+
+def _part(value: Any) -> float:
+    if isinstance(value, float):
+        return value
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("must be a share such as 10% or 100%")
+    return float(match[1]) / 100
+
+
+Share = Annotated[float, BeforeValidator(_part), WithJsonSchema(_written_like(_SHARE, "10%", "100%"))]
 
 Retry = Annotated[
     Again,

@@ -11,7 +11,7 @@ from typing import Any
 
 from esb.clock import Clock
 from esb.codecs import yaml
-from esb.codecs.yaml import nearest
+from esb.codecs.yaml import PathTuple, nearest
 from esb.config.routes import EndpointConfig, Routes, read_routes
 from esb.config.settings import Settings
 from esb.contract import Contract, load_contract
@@ -22,6 +22,7 @@ from esb.lint.events import Fillings, filling_findings, subscriber_findings
 from esb.lint.mappings import mapping_findings, sheet_findings
 from esb.lint.places import Places
 from esb.lint.routes import never_absent, route_findings, unused_endpoints
+from esb.lint.shadows import Shadow, apart, shadow_file, shadow_files, shadow_findings
 from esb.mapping import (
     Codes,
     ExampleResult,
@@ -46,7 +47,8 @@ class Plan:
     """A whole configuration that holds together; ``mappings`` by operation, ``endpoints`` by name.
 
     ``listeners`` are the endpoints that systems call, ``translations`` those of the callbacks by callback, ``answers``
-    those that make messages of what an operation answered, ``fillings`` the ``with`` of subscribers by event and label.
+    those that make messages of what an operation answered, ``fillings`` the ``with`` of subscribers by event and label,
+    ``shadows`` who is asked beside a route, by operation.
     """
 
     contract: Contract
@@ -59,6 +61,7 @@ class Plan:
     translations: Mapping[str, Translation] = field(default_factory=dict)
     fillings: Fillings = field(default_factory=dict)
     answers: Mapping[str, Translation] = field(default_factory=dict)
+    shadows: Mapping[str, Shadow] = field(default_factory=dict)
 
     @property
     def all_translations(self) -> list[Translation]:
@@ -96,7 +99,7 @@ def load(settings: Settings, environ: Mapping[str, str], clock: Clock, metrics: 
     plan, findings = examine(settings, environ, clock, metrics)
     if findings or plan is None:
         raise ConfigError(findings)
-    for mapping in plan.mappings.values():
+    for mapping in (*plan.mappings.values(), *(one.mapping for one in plan.shadows.values())):
         mapping.pack()
     return plan
 
@@ -128,6 +131,7 @@ def examine(
         if one.source in routes.endpoints
         for file in ((one.file, one.answer_file) if one.answers else (one.file,))
     ]
+    files += shadow_files(settings.mappings, routes)
     parts: Parts | None = None
     if codes is not None:
         parts = found.attempt(load_used_parts, settings.mappings / "parts", codes, files)
@@ -138,12 +142,16 @@ def examine(
         name: found.attempt(loading.listener, name) for name, config in routes.endpoints.items() if config.listens
     }
     mappings = {name: found.attempt(loading.mapping, name) for name in routes.routes}
+    shadowed = [name for name, route in routes.routes.items() if route.shadow is not None]
+    shadows = _sound({name: found.attempt(loading.shadow, name, endpoints) for name in shadowed})
     found += unused_endpoints(routes)
     found += never_absent(routes, mappings)
     if contract is not None:
         found += route_findings(contract, routes)
         found += _mapping_findings(contract, routes, mappings, loading.broken, endpoints)
         found += callback_findings(contract, routes)
+        found += shadow_findings(contract, routes)
+        found += _shadow_mapping_findings(contract, shadows)
     translations = {name: found.attempt(loading.translation, name, one.file) for name, one in routes.callbacks.items()}
     answers = {
         name: found.attempt(loading.translation, name, one.answer_file)
@@ -158,7 +166,8 @@ def examine(
     if contract is None or codes is None or parts is None:
         return None, found
     sound = [_sound(each) for each in (mappings, endpoints, listeners, translations, answers)]
-    return Plan(contract, routes, sound[0], sound[1], codes, parts, sound[2], sound[3], fillings, sound[4]), found
+    plan = Plan(contract, routes, sound[0], sound[1], codes, parts, sound[2], sound[3], fillings, sound[4], shadows)
+    return plan, found
 
 
 def _fillings(routes: Routes) -> Iterator[tuple[tuple[str, str], tuple[str, int]]]:
@@ -191,6 +200,13 @@ def _translation_findings(
             yield from answer_findings(answer, operation, places)
 
 
+def _shadow_mapping_findings(contract: Contract, shadows: Mapping[str, Shadow]) -> Iterator[Finding]:
+    places = Places()
+    for name, shadow in shadows.items():
+        if operation := contract.operations.get(name):
+            yield from mapping_findings(shadow.mapping, operation, shadow.endpoint, places)
+
+
 def _mapping_findings(
     contract: Contract,
     routes: Routes,
@@ -217,13 +233,19 @@ class _Loading:
     metrics: Metrics
     broken: dict[str, Sheet] = field(default_factory=dict)
     """What could be read of mappings that have mistakes, by operation."""
+    asides: dict[str, Endpoint] = field(default_factory=dict)
+    """Endpoints that shadows lead to, by the name of the live one."""
 
     def endpoint(self, name: str) -> Endpoint:
         """One endpoint connected, its adapter's and envelopes' settings checked."""
+        return self._endpoint(name, name, self.routes.endpoints[name])
+
+    def _endpoint(self, name: str, place: str, config: EndpointConfig) -> Endpoint:
         return load_endpoint(
             name,
-            self.routes.endpoints[name],
+            config,
             self.routes.document,
+            place=place,
             clock=self.clock,
             metrics=self.metrics,
             adapters=self.settings.adapters,
@@ -261,11 +283,25 @@ class _Loading:
         if config is None or self.codes is None or self.parts is None:
             return None
         file = mapping_file(self.settings.mappings, config, operation)
+        return self._found(file, operation, ("routes", operation), self.codes, self.parts)
+
+    def shadow(self, operation: str, endpoints: Mapping[str, Endpoint | None]) -> Shadow | None:
+        """Who is asked beside one route; None where that is broken otherwise."""
+        config = self.routes.routes[operation].shadow
+        if config is None or endpoints.get(config.to) is None or self.codes is None or self.parts is None:
+            return None
+        file = shadow_file(self.settings.mappings, self.routes, operation, config)
+        mapping = self._found(file, operation, ("routes", operation, "shadow"), self.codes, self.parts)
+        if config.to not in self.asides:
+            aside = apart(self.routes.endpoints[config.to])
+            self.asides[config.to] = self._endpoint(f"{config.to}:shadow", config.to, aside)
+        return Shadow(self.asides[config.to], mapping)
+
+    def _found(self, file: Path, operation: str, place: PathTuple, codes: Codes, parts: Parts) -> FieldMapping:
         if file.is_file():
-            return self._mapping(file, operation, self.codes, self.parts)
+            return self._mapping(file, operation, codes, parts)
         others = set(self.routes.written)
         hint = nearest(operation, (each.stem for each in file.parent.glob("*.yaml") if each.stem not in others))
-        place = ("routes", operation)
         message = f"mapping '{file.as_posix()}' does not exist"
         raise ConfigError([self.routes.finding(place, message, hint, at_key=True)])
 

@@ -60,6 +60,7 @@ class _Looking:
         self.translations: dict[str, Translation] = {}
         self.others: dict[str, FieldMapping] = {}
         self.idle: list[str] = []
+        self.shadows = {one.mapping.file for one in plan.shadows.values()}
         self.texts: dict[str, str] = {}
 
     def strays(self) -> Iterator[Finding]:
@@ -99,7 +100,7 @@ class _Looking:
             yield from (*error.findings, *sheet_findings(error.sheet, operation, None, self.places))
             return
         yield from mapping_findings(self.others[file], operation, None, self.places)
-        if path.parent.name in self.dialects:
+        if path.parent.name in self.dialects and file not in self.shadows:
             self.idle.append(file)
 
     def unused(self) -> Iterator[Finding]:

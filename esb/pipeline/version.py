@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from esb.blind import Blind
 from esb.clock import Clock
-from esb.config.routes import RouteConfig
+from esb.config.routes import RouteConfig, ShadowConfig
 from esb.contract.operation import Operation
 from esb.endpoint import Endpoint
 from esb.errors import Outcome
@@ -28,7 +28,8 @@ class Route:
 
     ``site`` is what the mapping sees as ``$site``, ``mapped_by`` its file with a digest for the journal. ``digest``
     is that of all files that the mapping is made of; two routes share a cache only when it is known and equal.
-    ``blind`` is how the journal names patients, None when it does not.
+    ``blind`` is how the journal names patients, None when it does not. ``shadow`` is who is asked too, with an endpoint
+    of its own whatever system it leads to.
     """
 
     config: RouteConfig
@@ -38,6 +39,7 @@ class Route:
     mapped_by: str = ""
     digest: str = ""
     blind: Blind | None = None
+    shadow: Route | None = None
 
 
 class Lane:
@@ -69,6 +71,12 @@ class Lane:
         self.seconds = metrics.exchange_seconds.labels(operation.name)
         self.counts = {str(one): metrics.exchanges.labels(operation.name, str(one)) for one in (*Outcome, "cancelled")}
         self._digest = route.digest
+        self.shadow: Shadowed | None = None
+
+    @property
+    def sites(self) -> tuple[object, ...]:
+        """What its mappings see of the systems, its shadow's too."""
+        return self.site, self.shadow.lane.site if self.shadow else None
 
     def keep_cache(self, earlier: Lane) -> None:
         """Go on with what ``earlier`` has cached, if this lane would answer the same to the same request."""
@@ -76,6 +84,19 @@ class Lane:
         same_system = self.endpoint is earlier.endpoint and self.site == earlier.site
         if same_mapping and same_system and self.config.cache_s == earlier.config.cache_s:
             self.cache = earlier.cache
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """The shadow of a lane: how it is configured, and the lane on which it is asked."""
+
+    config: ShadowConfig
+    lane: Lane
+
+    @property
+    def label(self) -> str:
+        """What report and metrics call it."""
+        return self.config.label
 
 
 class Version:
@@ -96,15 +117,20 @@ class Version:
         earlier: Version | None = None,
     ) -> None:
         self.name = name
-        self.loaded = {route.endpoint.name: route.endpoint for route in routes.values()}
+        every = [one for route in routes.values() for one in (route, route.shadow) if one is not None]
+        self.loaded = {route.endpoint.name: route.endpoint for route in every}
         known: Mapping[str, Endpoint] = earlier.endpoints if earlier else {}
         self.endpoints: dict[str, Endpoint] = {
             one: _live(endpoint, known.get(one)) for one, endpoint in self.loaded.items()
         }
-        self.lanes: dict[str, Lane] = {
-            one: Lane(operations[one], route, self.endpoints[route.endpoint.name], self, clock, metrics)
-            for one, route in routes.items()
-        }
+
+        def made(one: str, route: Route) -> Lane:
+            return Lane(operations[one], route, self.endpoints[route.endpoint.name], self, clock, metrics)
+
+        self.lanes: dict[str, Lane] = {one: made(one, route) for one, route in routes.items()}
+        for one, route in routes.items():
+            if route.shadow is not None and route.config.shadow is not None:
+                self.lanes[one].shadow = Shadowed(route.config.shadow, made(one, route.shadow))
         for one, lane in earlier.lanes.items() if earlier else ():
             if one in self.lanes:
                 self.lanes[one].keep_cache(lane)
@@ -164,7 +190,7 @@ def _live(loaded: Endpoint, known: Endpoint | None) -> Endpoint:
 
 
 def _is_same(lane: Lane, earlier: Lane) -> bool:
-    return lane.site == earlier.site and lane.subject == earlier.subject
+    return lane.sites == earlier.sites and lane.subject == earlier.subject
 
 
 def _patience(lane: Lane) -> float:
