@@ -25,10 +25,11 @@ from esb.observe import Metrics
 from esb.pipeline import Pipeline
 from esb.reload import Reloader
 from esb.shadow import Shadows
-from esb.store import Store, StoreError
+from esb.store import Kept, Pruner, Store, StoreError
 from esb.worker import Worker
 
 _PRUNE_S = 3600.0
+_TAKE_OVER_S = 5.0
 
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -126,7 +127,7 @@ class Bus:
             self.failure = error
             raise
         _settle_memory()
-        works = (self._prune(), self.reloader.run(), self._worker.run(), self._shadows.run())
+        works = (self._take_over(), self._prune(), self.reloader.run(), self._worker.run(), self._shadows.run())
         beside = [asyncio.create_task(work) for work in works]
         self.ready()
         try:
@@ -149,11 +150,21 @@ class Bus:
             await self._pipeline.close()
             raise
 
+    async def _take_over(self) -> None:
+        """Of what others who share the store left behind when they died."""
+        while self._store.is_shared:
+            await asyncio.sleep(_TAKE_OVER_S)
+            try:
+                await self._pipeline.take_over()
+            except StoreError as error:
+                observe.get_logger().warning("nothing_taken_over", reason=str(error))
+
     async def _prune(self) -> None:
         """Delete what the journal need not keep any more, every hour."""
+        pruner = Pruner(self._store, self._clock, asyncio.sleep)
         while True:
             try:
-                rows = await self._store.prune(self._clock.now() - self._kept)
+                rows = await pruner.prune(Kept(self._kept, self._pipeline.retentions()))
                 observe.get_logger().info("journal_pruned", rows=rows)
             except StoreError as error:
                 observe.get_logger().warning("journal_not_pruned", reason=str(error))

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from esb.buffer.base import Delivery, Entry, Lost, Message, Where
 from esb.clock import Clock
-from esb.store import Earlier, Fate, Row, Store, accepting, leases, queue
+from esb.store import Earlier, Fate, Fenced, Row, Store, accepting, leases, queue
 from esb.store.queue import Queued
 
 _LEASE_S = 60.0
@@ -116,7 +116,10 @@ class SqlBuffer:
                 self._store.finish_in(connection, row, fate)
             return is_mine
 
-        return await self._store.transact(work)
+        try:
+            return await self._store.transact(work)
+        except Fenced:
+            return False
 
     async def ack(self, delivery: Delivery) -> bool:
         """See ``Buffer``."""

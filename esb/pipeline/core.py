@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from esb import crash
@@ -81,6 +82,12 @@ class Pipeline:
         """Open the store and settle what a crash left behind; raises ``ConfigError`` when the store cannot be used."""
         await self._store.start()
         await self._backlog.buffer.start()
+        await self.take_over()
+
+    async def take_over(self) -> None:
+        """Settle what nobody has under way any more; raises ``StoreError``. To be called again where others share the
+        store: some of them may have died.
+        """
         await self._settler.recover(await self._store.unfinished())
 
     async def close(self) -> None:
@@ -195,6 +202,15 @@ class Pipeline:
         """
         lanes = self._versions.current.lanes.values()
         return {lane.endpoint.name: max(1, lane.endpoint.limits.concurrency // 2) for lane in lanes if lane.is_queued}
+
+    def retentions(self) -> dict[str, timedelta]:
+        """How long the journal keeps exchanges of those operations that say so."""
+        lanes = self._versions.current.lanes
+        return {
+            name: timedelta(seconds=lane.config.retain_s)
+            for name, lane in lanes.items()
+            if lane.config.retain_s is not None
+        }
 
     async def route_queues(self) -> None:
         """Let everything that waits go where its operation goes now."""

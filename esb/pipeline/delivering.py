@@ -119,8 +119,11 @@ class Delivering:
     async def _end(self, delivery: Delivery, record: Record, ending: Ending) -> float:
         row = self._journal.row(record, ending)
         row = row._replace(attempts=delivery.tries + record.attempts)
-        await self._backlog.surely(lambda: self._store.finish(row, Fate.KEEP))
+        kept = await self._backlog.surely(lambda: self._buffer.finish(delivery, row, Fate.KEEP))
         crash.at("after_result_before_ack")
+        if not kept:
+            self._count(delivery, "lost", ending, record)
+            return 0.0
         record.lane.counts[ending.outcome].inc()
         return await self._acknowledge(delivery, ending.outcome.value, ending, record)
 
@@ -155,7 +158,7 @@ class Delivering:
             attempts=delivery.tries,
             finished=self._clock.now().isoformat(timespec="milliseconds"),
         )
-        await self._backlog.surely(lambda: self._store.finish(ended, fate))
+        await self._backlog.surely(lambda: self._buffer.finish(delivery, ended, fate))
         return await self._acknowledge(delivery, "expired", ending)
 
     async def _acknowledge(

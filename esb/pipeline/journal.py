@@ -12,7 +12,7 @@ from esb.model import Effect, Result
 from esb.observe import get_logger
 from esb.pipeline import endings
 from esb.pipeline.parts import Ending, Record
-from esb.store import Earlier, Fate, Row, State, Store, StoreError
+from esb.store import Earlier, Fate, Fenced, Row, State, Store, StoreError
 
 _TRY_AGAIN_S = 5.0
 
@@ -68,7 +68,8 @@ class Journal:
     async def settle(self, row: Row, fate: Fate) -> None:
         """Make an end durable. What happened has happened: when the store fails, tell it and go on trying.
 
-        A later end of the same exchange replaces one that is still to be written.
+        A later end of the same exchange replaces one that is still to be written. What another process has taken over
+        is that one's to end.
         """
         if earlier := self._late.pop(row.id, None):
             earlier.cancel()
@@ -76,6 +77,8 @@ class Journal:
             await self._store.finish(row, fate)
         except StoreError as error:
             self._log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
+            if isinstance(error, Fenced):
+                return
             self._late[row.id] = asyncio.get_running_loop().create_task(self._until_written(row, fate))
 
     async def _until_written(self, row: Row, fate: Fate) -> None:
@@ -83,6 +86,8 @@ class Journal:
             await self._sleep(_TRY_AGAIN_S)
             try:
                 await self._store.finish(row, fate)
+            except Fenced as error:
+                self._log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
             except StoreError:
                 continue
             del self._late[row.id]

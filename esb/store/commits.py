@@ -19,6 +19,7 @@ from esb.store.tables import Fenced, StoreError
 _T = TypeVar("_T")
 _SERIALIZATION, _DEADLOCK, _LOCK_TIMEOUT = "40001", "40P01", "55P03"
 _AGAIN = (_SERIALIZATION, _DEADLOCK, _LOCK_TIMEOUT)
+_UNIQUE = "23505"
 _GONE = ("08", "57P")
 _WAITS_S = (0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
 _STATUS = sa.text("SELECT pg_xact_status(CAST(:number AS xid8))")
@@ -68,7 +69,7 @@ class SharedCommits:
                 if attempt.is_in_doubt and self._is_away and self._is_committed(attempt.number):
                     self._is_away = False
                     return attempt.result  # type: ignore[no-any-return]
-                if wait is None or not (self._is_away or _state(error) in _AGAIN):
+                if wait is None or not (self._is_away or _is_for_now(error, wait)):
                     raise
                 _log.warning("store_transaction_again", reason=type(error).__name__, code=_state(error))
                 self._sleep(wait)
@@ -129,6 +130,11 @@ class _Attempt:
         if is_fenced:
             self._instance.entered(began)
         return result
+
+
+def _is_for_now(error: Exception, wait: float) -> bool:
+    """Whether a new transaction may do better; one that met a row of another is done anew once, and then sees it."""
+    return _state(error) in _AGAIN or (_state(error) == _UNIQUE and wait == _WAITS_S[0])
 
 
 def _state(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,30 +11,33 @@ import pytest
 from esb.buffer import Message, SqlBuffer
 from esb.observe import Metrics
 from esb.store import Row, Store, StoreError
+from tests import postgres
+from tests.esb.buffer.processes import LEASE_S, Databases
 from tests.esb.buffer.suite import *  # noqa: F403
 from tests.esb.buffer.suite import HIS, Rig, accept, row, taken
 from tests.esb.kit import FakeClock
 
-LEASE_S = 60.0
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'esb.db'}"
+        return
+    with postgres.database() as made:
+        yield made
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    clock = FakeClock()
-    store = Store(f"sqlite:///{tmp_path / 'esb.db'}", Metrics(), linger_s=0.001)
-    await store.start()
+async def databases(url: str) -> AsyncIterator[Databases]:
+    made = Databases(url)
+    yield made
+    await made.close()
 
-    async def begin() -> SqlBuffer:
-        buffer = SqlBuffer(store, clock, lease_s=LEASE_S)
-        await buffer.start()
-        return buffer
 
-    async def state(exchange: str) -> str:
-        found = await store.find(exchange)
-        return found.state if found else ""
-
-    yield Rig(await begin(), clock, begin, state, LEASE_S)
-    await store.close()
+@pytest.fixture
+async def rig(databases: Databases) -> Rig:
+    buffer = await databases.process()
+    return Rig(buffer, databases.clock, databases.crashed, databases.state, LEASE_S)
 
 
 async def test_nothing_is_accepted_when_the_store_is_closed(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Several processes take from one queue on PostgreSQL: each message once, an order kept over all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from esb.buffer import Lost, Message, SqlBuffer, Where
+from esb.store import Fate
+from tests import postgres
+from tests.esb.buffer.processes import LEASE_S, Databases
+from tests.esb.buffer.suite import HIS, LIS, accept, row, taken, where
+
+
+@pytest.fixture
+async def databases() -> AsyncIterator[Databases]:
+    with postgres.database() as url:
+        made = Databases(url)
+        yield made
+        await made.close()
+
+
+async def test_two_processes_at_once_take_every_message_once(databases: Databases) -> None:
+    first, second = await databases.process(), await databases.process()
+    names = [f"E{number:03}" for number in range(200)]
+    await asyncio.gather(*(accept(buffer, name) for name, buffer in zip(names, [first, second] * 100, strict=True)))
+    seen: list[str] = []
+
+    async def empty(buffer: SqlBuffer) -> None:
+        while some := await buffer.take(HIS, 7):
+            seen.extend(one.message.id for one in some)
+            assert all([await buffer.ack(one) for one in some])
+
+    await asyncio.gather(empty(first), empty(second))
+    assert sorted(seen) == names
+    assert await first.counts() == {}
+
+
+async def test_a_key_that_two_processes_are_given_at_once_is_taken_by_one(databases: Databases) -> None:
+    buffers = [await databases.process(), await databases.process()]
+    offered = [
+        buffer.accept(row(f"E{at}{number}", f"K{at}"), Message(f"E{at}{number}", HIS, "slot.free"))
+        for at in range(50)
+        for number, buffer in enumerate(buffers)
+    ]
+    answers = await asyncio.gather(*offered)
+    assert sum(earlier is None for earlier in answers) == 50
+    assert {earlier.same for earlier in answers if earlier} == {True}
+    assert len(await buffers[0].list(most=1000)) == 50
+
+
+async def test_a_key_that_another_process_is_just_taking_is_told_once_that_has_it(databases: Databases) -> None:
+    """Alone in its transaction the second finds the key free, waits at its row and then knows better."""
+    first, second = await databases.process(), await databases.process()
+    for at in range(20):
+        earlier = await asyncio.gather(
+            *(one.accept(row(f"E{at}{who}", f"K{at}"), Message(f"E{at}{who}", HIS, "slot.free"))
+              for who, one in enumerate((first, second)))
+        )  # fmt: skip
+        assert sorted(one is None for one in earlier) == [False, True]
+
+
+async def test_when_the_lease_of_one_ends_the_other_takes_and_the_first_can_do_nothing(databases: Databases) -> None:
+    first, second = await databases.process(), await databases.process()
+    await accept(first, "E1")
+    (held,) = await first.take(HIS, 1)
+    assert await taken(second) == []
+    databases.clock.at += LEASE_S + 1
+    (again,) = await second.take(HIS, 1)
+    assert (again.message.id, again.lost) == ("E1", 1)
+    with pytest.raises(Lost):
+        await first.sent(held)
+    assert not await first.finish(held, row("E1")._replace(state="done"), Fate.KEEP)
+    assert not await first.ack(held)
+    assert await databases.state("E1") == "accepted"
+    assert await second.finish(again, row("E1")._replace(state="done"), Fate.KEEP)
+    assert await second.ack(again)
+    assert await databases.state("E1") == "done"
+
+
+async def test_an_order_is_kept_over_two_processes_that_accept_and_acknowledge_at_once(databases: Databases) -> None:
+    """I5: one under way for each key at any time, in the order of acceptance, and none is left held."""
+    buffers = [await databases.process(), await databases.process()]
+    order: dict[str, list[str]] = {"a": [], "b": [], "c": []}
+    under_way = dict.fromkeys(order, 0)
+
+    async def offer(buffer: SqlBuffer, number: int) -> None:
+        for at in range(15):
+            key = "abc"[at % 3]
+            name = f"{key}{number}{at:02}"
+            await accept(buffer, name, order_key=key)
+
+    async def work(buffer: SqlBuffer) -> None:
+        while sum(map(len, order.values())) < 30:
+            for one in await buffer.take(HIS, 2):
+                key = one.message.order_key
+                under_way[key] += 1
+                assert under_way[key] == 1
+                order[key].append(one.message.id)
+                await asyncio.sleep(0)
+                under_way[key] -= 1
+                assert await buffer.ack(one)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(offer(one, at) for at, one in enumerate(buffers)), *map(work, buffers))
+    for key, names in order.items():
+        for number in range(2):
+            mine = [name for name in names if name[1] == str(number)]
+            assert mine == sorted(mine), key
+    assert await buffers[0].counts() == {}
+
+
+async def test_what_moves_to_another_queue_does_so_while_others_work(databases: Databases) -> None:
+    first, second = await databases.process(), await databases.process()
+    await accept(first, "A1", "A2", order_key="a")
+    (held,) = await second.take(HIS, 1)
+    await asyncio.gather(first.route({"slot.free": LIS}), second.route({"slot.free": LIS}))
+    assert await where(first, "A2") is Where.READY
+    assert await second.ack(held)
+    assert await taken(first, endpoint=LIS) == ["A2"]
