@@ -72,3 +72,8 @@ class Ids:
 def crockford(value: int, length: int) -> str:
     """The last ``length`` digits of a number in base 32; ``length`` is even."""
     return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(5 * length - 10, -1, -10)])
+
+
+def first_id(moment: datetime) -> str:
+    """The least id that could have been made at ``moment``: what was made before it sorts before it."""
+    return crockford(max(0, int(moment.timestamp() * 1000)), 10)

@@ -196,12 +196,14 @@ class Pipeline:
         return self._backlog.buffer
 
     def queues(self) -> dict[str, int]:
-        """The endpoints that have queued routes, and how many messages of each may be under way at once.
+        """The endpoints that are asked for more than reads, and how many messages of each may be under way at once.
 
-        That is half of what the system can bear: the rest is for those who wait for their answer.
+        That is half of what the system can bear: the rest is for those who wait for their answer. A route that is not
+        queued has messages where an exchange is replayed.
         """
         lanes = self._versions.current.lanes.values()
-        return {lane.endpoint.name: max(1, lane.endpoint.limits.concurrency // 2) for lane in lanes if lane.is_queued}
+        changing = (lane.endpoint for lane in lanes if lane.operation.effect is not Effect.READ)
+        return {endpoint.name: max(1, endpoint.limits.concurrency // 2) for endpoint in changing}
 
     def retentions(self) -> dict[str, timedelta]:
         """How long the journal keeps exchanges of those operations that say so."""

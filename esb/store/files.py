@@ -30,8 +30,14 @@ def tune(engine: sa.Engine) -> None:
 
 
 def _pragmas(connection: Any, _: Any) -> None:
+    connection.text_factory = _text
     for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _text(data: bytes) -> str:
+    """A damaged text is read as far as it can be: it is no reason not to read all others."""
+    return data.decode("utf-8", "replace")
 
 
 class Lock:

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -16,25 +15,21 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from esb.errors import ConfigError
-from esb.observe import Metrics
-from esb.store import cursors, engines, leases
+from esb.observe import Metrics, get_logger
+from esb.store import engines, leases
+from esb.store.bodies import CorruptError
 from esb.store.commits import SharedCommits, is_away
 from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
 from esb.store.files import Lock
-from esb.store.inbox import Arrival, Offer, Settled, Told, events_after, inbox, newest, prune_inbox, stored
+from esb.store.inbox import Arrival, Offer, Settled, Told, events_after, inbox, newest, stored
 from esb.store.leases import Instance
-from esb.store.queue import queue as queued
 from esb.store.receiving import Receiving
-from esb.store.tables import OPEN, Fenced, Row, State, StoreError, exchange, idempotency, lease
+from esb.store.tables import UNFINISHED, Fenced, Row, State, StoreError, exchange, lease
 from esb.store.writer import Many, Writer, unpack
 
 _T = TypeVar("_T")
-_UNFINISHED = sa.and_(
-    exchange.c.state.in_([str(state) for state in OPEN]),
-    sa.or_(exchange.c.state != str(State.UNKNOWN), exchange.c.effect == "once"),
-)
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LARGEST = 500
+_log = get_logger()
 
 
 def _new_name() -> str:
@@ -211,7 +206,7 @@ class Store:
         return await self._look(lambda connection: newest(connection, count, *conditions))
 
     async def find(self, exchange_id: str) -> Row | None:
-        """The journal's row, bodies unpacked."""
+        """The journal's row, bodies unpacked; raises ``CorruptError`` when they are broken."""
         rows = await self._look(lambda connection: _rows(connection, exchange.c.id == exchange_id))
         return rows[0] if rows else None
 
@@ -231,7 +226,8 @@ class Store:
             leases.bury(connection)
             alive = sa.select(lease.c.name).where(lease.c.name.startswith(leases.INSTANCE))
             left = sa.and_(exchange.c.owner != "", exchange.c.owner.not_in(alive))
-        rows = [row for row in _rows(connection, sa.and_(_UNFINISHED, left), lock=True) if row.id not in mine.estranged]
+        found = _sound(_stored(connection, sa.and_(UNFINISHED, left), lock=True))
+        rows = [row for row in found if row.id not in mine.estranged]
         ids = [row.id for row in rows]
         for at in range(0, len(ids), _LARGEST):
             some = exchange.c.id.in_(ids[at : at + _LARGEST])
@@ -251,24 +247,6 @@ class Store:
     async def release(self, name: str) -> None:
         """Let another process have it at once."""
         await self._writer.do(lambda connection: leases.release(connection, name, self.instance.name))
-
-    async def prune(self, before: datetime, chunk: int = 500) -> int:
-        """Delete what ended and was received before ``before``, ``chunk`` rows a transaction; returns how many rows.
-
-        Messages that a subscriber of events has not come to yet stay.
-        """
-        bound, moment = _first_id(before), before.isoformat(timespec="seconds")
-        total = await self._prune(lambda connection: _prune(connection, bound, chunk), chunk)
-        return total + await self._prune(
-            lambda connection: prune_inbox(connection, moment, chunk, cursors.least(connection)), chunk
-        )
-
-    async def _prune(self, work: Callable[[sa.Connection], int], chunk: int) -> int:
-        total, deleted = 0, chunk
-        while deleted == chunk:
-            deleted = await self._writer.do(work)
-            total += deleted
-        return total
 
     async def _look(self, work: Callable[[sa.Connection], _T]) -> _T:
         """A short transaction beside the writer; once more when the connection turns out to be dead."""
@@ -295,25 +273,26 @@ class Store:
 
 
 def _rows(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool = False) -> list[Row]:
+    """Raises ``CorruptError``."""
+    return [_unpacked(row) for row in _stored(connection, which, lock=lock)]
+
+
+def _sound(rows: Iterable[Row]) -> Iterator[Row]:
+    """Without those that cannot be read: one broken row is no reason not to start."""
+    for row in rows:
+        try:
+            yield _unpacked(row)
+        except CorruptError as error:
+            _log.error("journal_row_corrupt", exchange=row.id, operation=row.operation, reason=str(error))
+
+
+def _stored(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool) -> list[Row]:
     query = sa.select(exchange).where(which).order_by(exchange.c.id)
     found = connection.execute(query.with_for_update(skip_locked=True) if lock else query)
-    rows = [Row(*one) for one in found]
-    return [
-        row._replace(request=unpack(row.request), sent=unpack(row.sent), raw=unpack(row.raw), answer=unpack(row.answer))
-        for row in rows
-    ]
+    return [Row(*one) for one in found]
 
 
-def _prune(connection: sa.Connection, bound: str, chunk: int) -> int:
-    is_queued = sa.exists().where(queued.c.id == exchange.c.id)
-    old = sa.select(exchange.c.id).where(exchange.c.id < bound, sa.not_(_UNFINISHED), sa.not_(is_queued))
-    ids = list(connection.scalars(old.order_by(exchange.c.id).limit(chunk)))
-    connection.execute(idempotency.delete().where(idempotency.c.exchange.in_(ids)))
-    connection.execute(exchange.delete().where(exchange.c.id.in_(ids)))
-    return len(ids)
-
-
-def _first_id(moment: datetime) -> str:
-    """The least id (``clock.Ids``) that could have been made at ``moment``."""
-    stamp = max(0, int(moment.timestamp() * 1000))
-    return "".join([_CROCKFORD[(stamp >> shift) & 31] for shift in range(45, -1, -5)])
+def _unpacked(row: Row) -> Row:
+    return row._replace(
+        request=unpack(row.request), sent=unpack(row.sent), raw=unpack(row.raw), answer=unpack(row.answer)
+    )

@@ -110,6 +110,11 @@ def _columns() -> list[sa.Column[Any]]:
 
 
 exchange = sa.Table("exchange", metadata, *_columns())
+_is_open = exchange.c.state.in_(
+    sa.bindparam("open", [str(state) for state in OPEN], expanding=True, literal_execute=True)
+)
+UNFINISHED = sa.and_(_is_open, sa.or_(exchange.c.state != str(State.UNKNOWN), exchange.c.effect == "once"))
+"""Under way or in doubt. The states are written out: only so does SQLite find them by the index of such rows."""
 partial_index("exchange_open", exchange.c.id, where=exchange.c.state.in_([str(state) for state in OPEN]))
 partial_index("exchange_subject", exchange.c.subject, exchange.c.id, where=exchange.c.subject != "")
 partial_index("exchange_state", exchange.c.state, exchange.c.id, where=exchange.c.state != str(State.DONE))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from esb.clock import SHANGHAI, Ids
+from esb.clock import SHANGHAI, Ids, SystemClock
 from esb.codecs import yaml
 from esb.config.routes import EndpointConfig, RouteConfig
 from esb.contract import Operation
@@ -20,7 +20,7 @@ from esb.model import Effect, Exchange, Result, Tree
 from esb.observe import Metrics
 from esb.pipeline import Pipeline, Route
 from esb.spi import Call
-from esb.store import Row, Store
+from esb.store import Kept, Pruner, Row, Store
 
 Behaviour = Callable[[str, Tree, Call], Awaitable[Tree]]
 
@@ -31,6 +31,12 @@ async def until(look: Callable[[], Awaitable[Any]]) -> Any:
         while not (found := await look()):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     return found
+
+
+async def prune(store: Store, before: datetime, chunk: int = 100) -> int:
+    """Delete what is older than ``before``; how many rows."""
+    clock = SystemClock()
+    return await Pruner(store, clock, lambda seconds: asyncio.sleep(0), chunk).prune(Kept(clock.now() - before))
 
 
 class FakeClock:

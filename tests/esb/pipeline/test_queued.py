@@ -13,7 +13,7 @@ from esb.errors import Outcome, Refused, Unavailable
 from esb.model import Result, Tree
 from esb.spi import Call
 from esb.store import State
-from tests.esb.kit import ABSENT, GOOD_LOCK, MAPPINGS, Bus, FakeClock, hang, running, silence, until
+from tests.esb.kit import ABSENT, GOOD_LOCK, MAPPINGS, Bus, FakeClock, hang, prune, running, silence, until
 
 ORDER = {"orderNo": "R1"}
 QUEUED: dict[str, dict[str, Any]] = {
@@ -399,10 +399,10 @@ async def test_the_journal_keeps_what_is_queued_however_old_it_is(tmp_path: Path
     async with queued(tmp_path) as bus:
         accepted = await free(bus)
         bus.clock.at += 10_000
-        assert await bus.store.prune(bus.clock.now()) == 0
+        assert await prune(bus.store, bus.clock.now()) == 0
         bus.his.does("Free", GOOD_LOCK)
         await deliver(bus)
-        assert await bus.store.prune(bus.clock.now()) == 1
+        assert await prune(bus.store, bus.clock.now()) == 1
         assert await bus.store.find(accepted.exchange) is None
 
 

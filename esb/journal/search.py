@@ -1,0 +1,172 @@
+"""Exchanges by what is known of them: the newest first, a page at a time, each search by an index.
+
+What cannot be read of a row is said in its ``broken`` and keeps no other row from being found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from esb.clock import first_id
+from esb.store.bodies import CorruptError, unpack
+from esb.store.tables import Row, State, exchange
+
+BODIES = ("request", "sent", "raw", "answer")
+FACTS = tuple(name for name in Row._fields if name not in (*BODIES, "fingerprint"))
+_NUMBERS = ("attempts",)
+_STREAMED = 200
+_NOTHING = sa.literal("", literal_execute=True)
+_DONE = sa.literal(str(State.DONE), literal_execute=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is wanted; what is empty does not matter. ``subjects`` are marks of ``Blind``, one of which it must have.
+
+    ``since`` is when it was received or later, ``until`` before that.
+    """
+
+    ids: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    operation: str = ""
+    endpoint: str = ""
+    states: tuple[str, ...] = ()
+    code: str = ""
+    key: str = ""
+    request_id: str = ""
+    subjects: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+
+    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
+        """For SQL. A partial index is used only where its own condition stands beside them,
+        written out."""
+        columns = exchange.c
+        for name in ("code", "key", "request_id"):
+            if value := getattr(self, name):
+                yield columns[name] == value
+        for name in ("operation", "endpoint"):
+            if value := getattr(self, name):
+                yield (columns[name].concat(_NOTHING) if self._names_few else columns[name]) == value
+        for name, values in (("id", self.ids), ("state", self.states), ("subject", self.subjects)):
+            if values:
+                yield columns[name].in_(values)
+        if self.causes:
+            yield columns.cause.in_(self.causes)
+        if self.since is not None:
+            yield columns.id >= first_id(self.since)
+        if self.until is not None:
+            yield columns.id < first_id(self.until)
+        yield from self._partial()
+
+    def _partial(self) -> Iterator[sa.ColumnElement[bool]]:
+        columns = exchange.c
+        for name, value in (("request_id", self.request_id), ("subject", self.subjects), ("cause", self.causes)):
+            if value:
+                yield columns[name] != _NOTHING
+        if self.key:
+            yield columns.key != columns.id
+        if self._names_few:
+            return
+        if self.code:
+            yield columns.code != _NOTHING
+        if self.states and State.DONE not in self.states:
+            yield columns.state != _DONE
+
+    @property
+    def _names_few(self) -> bool:
+        """Whether one of its marks is had by few: then no index of what many have is to be used instead."""
+        return bool(self.ids or self.key or self.request_id or self.subjects or self.causes)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A row of the journal: its facts by column, and its bodies where they were asked for.
+
+    ``broken`` has the columns that do not hold what they should, with why; they are empty then.
+    """
+
+    facts: Mapping[str, Any]
+    bodies: Mapping[str, bytes] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return str(self.facts["id"])
+
+
+def page(
+    connection: sa.Connection, query: Query, *, before: str = "", most: int = 100, bodies: bool = False
+) -> list[Found]:
+    """The newest ``most`` that are older than the exchange ``before``, or than all."""
+    names = (*FACTS, *(BODIES if bodies else ()))
+    wanted = list(query.conditions())
+    if before:
+        wanted.append(exchange.c.id < before)
+    found = sa.select(*(exchange.c[name] for name in names)).where(*wanted)
+    rows = connection.execute(found.order_by(exchange.c.id.desc()).limit(most))
+    return [_found(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def stream(connection: sa.Connection, query: Query, *, bodies: bool = False) -> Iterator[Found]:
+    """All of them, in constant memory. Each page is a transaction of its own: nothing waits for who reads slowly."""
+    before = ""
+    while some := page(connection, query, before=before, most=_STREAMED, bodies=bodies):
+        connection.commit()
+        yield from some
+        before = some[-1].id
+
+
+def find(connection: sa.Connection, exchange_id: str) -> Found | None:
+    """One with its bodies."""
+    return next(iter(page(connection, Query(ids=(exchange_id,)), bodies=True)), None)
+
+
+def related(connection: sa.Connection, found: Found, most: int = 20) -> list[Found]:
+    """Whose answer it was given or what it asks about, and the newest that were given its answer or ask about it."""
+    cause = str(found.facts["cause"])
+    before = page(connection, Query(ids=(cause,))) if cause else []
+    return [*before, *page(connection, Query(causes=(found.id,)), most=most)]
+
+
+def readable(connection: sa.Connection) -> sa.Connection:
+    """Let texts that are not UTF-8 be read: SQLite keeps whatever a damaged disk or a stranger wrote."""
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        driver.text_factory = lambda data: data.decode("utf-8", "replace")
+    return connection
+
+
+def _found(values: dict[str, Any]) -> Found:
+    broken: dict[str, str] = {}
+    facts = {name: _fact(name, values[name], broken) for name in FACTS}
+    bodies = {name: _body(name, values[name], broken) for name in BODIES if name in values}
+    return Found(facts, bodies, broken)
+
+
+def _fact(name: str, value: Any, broken: dict[str, str]) -> Any:
+    wanted = int if name in _NUMBERS else str
+    if not isinstance(value, wanted):
+        broken[name] = f"holds {type(value).__name__}"
+        return wanted()
+    if isinstance(value, str) and "\N{REPLACEMENT CHARACTER}" in value:
+        broken[name] = "is not UTF-8"
+    if name == "state" and str(value) not in _STATES:
+        broken[name] = f"there is no state '{value}'"
+    return value
+
+
+def _body(name: str, value: Any, broken: dict[str, str]) -> bytes:
+    try:
+        return unpack(value)
+    except (CorruptError, TypeError) as error:
+        broken[name] = str(error)
+        return b""
+
+
+_STATES = frozenset(str(state) for state in State)
