@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from adapters.hl7v2 import lint
 from adapters.hl7v2.connection import Line, Pool
@@ -81,14 +83,14 @@ class Hl7v2Adapter:
         body = []
         try:
             for segment in hl7v2.flat([payload]):
-                if any(str(path).startswith("MSH") for path in segment):
+                if str(next(iter(segment))).startswith("MSH"):
                     header = _overridden(header, segment)
                 else:
                     body.append(segment)
             message = hl7v2.build([header, *body], charset=self._settings.charset)
         except EncodeError as error:
             raise Refused(f"the message cannot be written: {error}", code="invalid") from None
-        if message.get("MSH", 0, 10) is None:
+        if not _of_header(message, 10):
             raise Refused("the message cannot be written: MSH-10 is empty", code="invalid")
         return message
 
@@ -99,7 +101,7 @@ class Hl7v2Adapter:
             **_parts("MSH-4", settings.sending_facility),
             **_parts("MSH-5", settings.receiving_application),
             **_parts("MSH-6", settings.receiving_facility),
-            "MSH-7": call.clock.now().strftime("%Y%m%d%H%M%S"),
+            "MSH-7": call.clock.now().isoformat()[:19].translate(_NO_MARKS),
             **_parts("MSH-9", action),
             "MSH-10": control_id(call, action),
             **_parts("MSH-11", settings.processing_id),
@@ -113,9 +115,9 @@ class Hl7v2Adapter:
         frame = hl7v2.framed(message.raw)
         if connection.closed:
             raise Unavailable("the connection was closed before anything was sent")
-        wanted = message.get("MSH", 0, 10)
-        commit_is_final = message.get("MSH", 0, 16) == "NE"
-        connection.expect(wanted or "")
+        wanted = _of_header(message, 10)
+        commit_is_final = _of_header(message, 16) == "NE"
+        connection.expect(wanted)
         call.wire.sending(frame)
         connection.send(frame)
         try:
@@ -147,10 +149,12 @@ class Hl7v2Adapter:
 
     def _confirm(self, connection: Line, message: Message, answer: Message, call: Call) -> None:
         """In enhanced mode the answer is a message of its own, whose sender may wait for our commit."""
-        enhanced = message.get("MSH", 0, 15) or message.get("MSH", 0, 16)
+        enhanced = _of_header(message, 15) or _of_header(message, 16)
+        if not enhanced:
+            return
         asked = answer.get("MSH", 0, 15) in ("AL", "SU") and answer.get("MSA", 0, 1) != "CA"
-        if enhanced and asked and not connection.closed:
-            own = {"MSH-10": f"{(message.get('MSH', 0, 10) or '')[:19]}C", "MSH-15": None, "MSH-16": None}
+        if asked and not connection.closed:
+            own = {"MSH-10": f"{_of_header(message, 10)[:19]}C", "MSH-15": None, "MSH-16": None}
             commit = {"MSA-1": "CA", "MSA-2": answer.get("MSH", 0, 10)}
             ack = hl7v2.build([self._header("ACK", call) | own, commit], charset=self._settings.charset)
             connection.send(hl7v2.framed(ack.raw))
@@ -179,7 +183,19 @@ def control_id(call: Call, action: str) -> str:
     return f"{call.exchange[-16:]}{digest[:4].upper()}"
 
 
-def _parts(path: str, text: str) -> dict[str, Tree]:
+def _of_header(message: Message, field: int) -> str:
+    """A field of MSH of a message that we wrote; nothing else of it is split."""
+    fields = message.text.split("\r", 1)[0].split("|", field)
+    text = fields[field - 1] if field <= len(fields) else ""
+    return (message.get("MSH", 0, field) or "") if _marked(text) else text
+
+
+_marked = re.compile(r"[~^&\\]").search
+_NO_MARKS = str.maketrans("", "", "-:T")
+
+
+@lru_cache(1024)
+def _parts(path: str, text: str) -> Mapping[str, Tree]:
     return {f"{path}.{number}": part for number, part in enumerate(text.split("^"), 1) if part}
 
 

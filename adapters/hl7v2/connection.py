@@ -192,16 +192,22 @@ class Pool:
     async def take(self, call: Call) -> Line:
         """A line for this call alone, to be given back. Raises ``Unavailable``; nothing was sent then."""
         self._refuse_late(call)
-        try:
-            async with asyncio.timeout(call.remaining()):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Unavailable("every connection was busy until the deadline") from None
+        if self._free.locked():
+            await self._place(call)
+        else:
+            await self._free.acquire()  # does not wait
         try:
             return await self._line(call)
         except BaseException:
             self._free.release()
             raise
+
+    async def _place(self, call: Call) -> None:
+        try:
+            async with asyncio.timeout(call.remaining()):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unavailable("every connection was busy until the deadline") from None
 
     def give(self, line: Line) -> None:
         """Take it back; a closed one is forgotten."""

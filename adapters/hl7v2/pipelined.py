@@ -15,6 +15,8 @@ from adapters.hl7v2.settings import Settings
 from esb.codecs import DecodeError, hl7v2
 from esb.spi import AdapterError, Call, OutcomeUnknown, Unavailable
 
+_NEAR = 256
+
 
 class Shared(Connection):
     """One connection of several calls."""
@@ -137,7 +139,11 @@ class Slot:
 
 
 def _answered(raw: bytes) -> str:
-    """MSA-2 of an answer; "" when it has none."""
+    """MSA-2 of an answer; "" when it has none. An answer as most are is not split for it."""
+    begin = raw.find(b"\rMSA|") + 1
+    fields = raw[begin : begin + _NEAR].split(b"\r", 1)[0].split(b"|", 3)
+    if begin and len(fields) > 2 and raw.startswith(b"MSH|^~\\&|") and fields[2].isalnum() and fields[2].isascii():
+        return fields[2].decode("ascii")
     try:
         return hl7v2.decode(raw).get("MSA", 0, 2) or ""
     except DecodeError:
@@ -154,6 +160,8 @@ class SharedPool(Pool):
         self._opening = asyncio.Lock()
 
     async def _line(self, call: Call) -> Line:
+        if not self._opening.locked() and (ready := self._free_line()) is not None:
+            return ready
         try:
             async with asyncio.timeout(call.remaining()), self._opening:
                 line = self._free_line()

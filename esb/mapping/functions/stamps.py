@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 
+from esb.clock import SHANGHAI
 from esb.mapping.functions.moments import at_offset, canonical, moment, moment_of, offset, shanghai, written_offset
 from esb.mapping.functions.registry import function, need_text
 from esb.mapping.functions.sorts import Clock, Date, Moment, PlainText, Stamp, Text, Ts, When
@@ -18,6 +19,8 @@ _STAMP = re.compile(
 )
 _DATE = re.compile(r"[0-9]{8}[+-][0-9]{4}")
 _LENGTHS = {"year": 4, "month": 6, "day": 8, "hour": 10, "minute": 12, "second": 14, "milli": 18}
+_LOCAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+08:00")
+_DIGITS = str.maketrans("", "", "-:T")
 _CLOCK = re.compile(r"(?P<H>[0-9]{2})((?P<M>[0-9]{2})((?P<S>[0-9]{2})(\.[0-9]{1,4})?)?)?")
 
 
@@ -48,6 +51,16 @@ def _usual(digits: str) -> str:
     return text
 
 
+def _usual_date(digits: str) -> str:
+    """The date of a stamp of a day, as a date of birth is."""
+    text = f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise FunctionError("is a time that does not exist") from None
+    return text
+
+
 def _parts(value: Tree) -> dict[str, str | None]:
     match = _STAMP.fullmatch(need_text(value))
     if not match:
@@ -62,6 +75,8 @@ def _parts(value: Tree) -> dict[str, str | None]:
 )
 def read_ts_date(value: Stamp) -> Date:
     """The Shanghai date of an HL7 v2 time stamp."""
+    if type(value) is str and len(value) == 8 and value.isdecimal() and value.isascii():
+        return _usual_date(value)
     if _DATE.fullmatch(need_text(value)):
         value = value[:8]  # a day is one everywhere: its midnight at another offset is not a moment that is meant
     return read_ts(value)[:10]
@@ -109,9 +124,20 @@ def write_ts(precision: str = "second", zone: str = "") -> Callable[[When], Ts]:
 def _written(text: str, length: int, there: timezone, zone: str) -> str:
     if len(text) <= 10:
         return _date(text)[:length]
+    if not zone and there is SHANGHAI and length <= 14 and _LOCAL.fullmatch(text):
+        return _local(text)[:length]
     found = at_offset(moment(text), there)
     whole = found.strftime("%Y%m%d%H%M%S").rjust(14, "0") + f".{found.microsecond // 1000:03d}"
     return whole[:length] + (written_offset(found).replace(":", "") if zone else "")
+
+
+def _local(text: str) -> str:
+    """The digits of a time that is written in Shanghai time, as most are."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise FunctionError("is a time that does not exist") from None
+    return text[:19].translate(_DIGITS)
 
 
 def _date(text: str) -> str:
