@@ -85,7 +85,7 @@ _MINE = sa.and_(
 _OF = queue.c.id == sa.bindparam("its_id")
 
 
-def _nobody_has(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+def nobody_has(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     """Rows of these conditions, but for those that another process is changing now."""
     free = sa.select(queue.c.position).where(*conditions).with_for_update(skip_locked=True)
     return queue.c.position.in_(free)
@@ -93,18 +93,18 @@ def _nobody_has(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
 
 _DUE_AGAIN = (
     queue.update()
-    .where(_nobody_has(queue.c.state == LATER, queue.c.due <= _now))
+    .where(nobody_has(queue.c.state == LATER, queue.c.due <= _now))
     .values(state=READY, relayed=0)
 )  # fmt: skip
 _LEASE_OVER = (
     queue.update()
-    .where(_nobody_has(queue.c.state == TAKEN, queue.c.due <= _now))
+    .where(nobody_has(queue.c.state == TAKEN, queue.c.due <= _now))
     .values(state=READY, lost=queue.c.lost + 1, relayed=0)
 )
 _LEFT_SETTLING = (
     queue.update()
     .where(
-        _nobody_has(
+        nobody_has(
             queue.c.state == SETTLING,
             queue.c.id.in_(sa.select(exchange.c.id).where(exchange.c.state == State.ACCEPTED.value)),
         )
@@ -141,7 +141,7 @@ _HEADS = sa.select(sa.func.min(queue.c.position)).where(
 _LET_GO = (
     queue.update()
     .where(queue.c.state == HELD, queue.c.position == _HEADS.scalar_subquery())
-    .values(state=READY, relayed=0)
+    .values(state=sa.case((queue.c.due > 0, LATER), else_=READY), relayed=0)
 )
 _FIND = sa.select(*_COLUMNS).where(_OF)
 _REMOVE = queue.delete().where(_OF)
@@ -253,6 +253,18 @@ def find(connection: sa.Connection, exchange_id: str) -> Queued | None:
     """The row of an exchange."""
     found = connection.execute(_FIND, {"its_id": exchange_id}).first()
     return Queued(*found) if found else None
+
+
+def found(connection: sa.Connection, exchange_ids: Sequence[str]) -> list[Queued]:
+    """The rows of these exchanges, which are some hundred at most."""
+    return [Queued(*row) for row in connection.execute(sa.select(*_COLUMNS).where(queue.c.id.in_(exchange_ids)))]
+
+
+def release(connection: sa.Connection, row: Queued, due: int, reason: str) -> bool:
+    """A parked row is tried again from ``due`` on, with all its tries and its whole time; False when it is not parked."""
+    values = {"state": LATER, "due": due, "tries": 0, "lost": 0, "reason": reason}
+    expires = {"expires": due + row.expires - row.accepted} if row.expires else {}
+    return change(connection, row.id, (PARKED,), {**values, **expires})
 
 
 def change(connection: sa.Connection, exchange_id: str, states: Sequence[str], values: Mapping[str, Any]) -> bool:
