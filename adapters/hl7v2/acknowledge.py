@@ -6,6 +6,7 @@ read it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from esb.codecs import hl7v2
@@ -48,50 +49,68 @@ class Writer:
         self._syntax: Syntax = message.syntax
         self._codec = message.charset if message.charset != "ascii" else "utf-8"
         self._stamp, self._own_id = stamp, own_id
-        self._version = self._field(12).split(self._syntax.component)[0]
+        self.version = self._field(12).split(self._syntax.component)[0]
 
     def write(self, verdict: str, flaw: Flaw | None, suffix: str = "", expected: int | None = None) -> bytes:
         """One framed acknowledgement; ``suffix`` tells the ids of two to the same message apart."""
-        mark = self._syntax.field
-        text = self._escaped(flaw.text) if flaw else ""
-        msa = ["MSA", verdict, self._field(10), text, "" if expected is None else str(expected)]
-        lines = [self._header(suffix), mark.join(msa).rstrip(mark)]
+        lines = [self.header(self._type(), suffix), self.acknowledgement(verdict, flaw, expected)]
         if flaw:
-            lines.append(self._error(flaw))
-        return hl7v2.framed(("\r".join(lines) + "\r").encode(self._codec, "replace"))
+            lines.append(self.error(flaw))
+        return self.framed(lines, "replace")
 
-    def _header(self, suffix: str) -> str:
+    def framed(self, lines: Sequence[str], errors: str) -> bytes:
+        """A frame of these segments; ``errors`` is what happens to characters that the sender's charset lacks."""
+        return hl7v2.framed(("\r".join(lines) + "\r").encode(self._codec, errors))
+
+    def joined(self, *fields: str) -> str:
+        """A segment of fields that are written already."""
+        mark = self._syntax.field
+        return mark.join(fields).rstrip(mark)
+
+    def acknowledgement(self, verdict: str, flaw: Flaw | None, expected: int | None = None) -> str:
+        """MSA."""
+        text = self._escaped(flaw.text) if flaw else ""
+        return self.joined("MSA", verdict, self._field(10), text, "" if expected is None else str(expected))
+
+    def header(self, kind: str, suffix: str, lines: Sequence[str] = ()) -> str:
+        """MSH of a message of that kind (MSH-9). UTF-8 is declared to a sender that declares nothing when ``lines``,
+        the segments to come, need it.
+        """
         field = self._field
+        declared = field(18)
+        if not declared and self._codec == "utf-8" and not all(map(str.isascii, lines)):
+            declared = "UNICODE UTF-8"
         begin = ["MSH", self._fields[2] if len(self._fields) > 2 else "^~\\&", field(5), field(6), field(3), field(4)]
-        rest = [self._stamp, "", self._type(), self._own_id + suffix, field(11) or "P", field(12)]
-        charset = ["", "", "", "", "", field(18)] if field(18) else []
+        rest = [self._stamp, "", kind, self._own_id + suffix, field(11) or "P", field(12)]
+        charset = ["", "", "", "", "", declared] if declared else []
         if suffix:
-            charset = ["", "", "NE", "NE", "", field(18)]
-        return self._syntax.field.join([*begin, *rest, *charset]).rstrip(self._syntax.field)
+            charset = ["", "", "NE", "NE", "", declared]
+        return self.joined(*begin, *rest, *charset)
+
+    def message_type(self, code: str, event: str, structure: str) -> str:
+        """MSH-9: type alone in 2.1, with the event up to 2.3, with the structure since."""
+        if self.version == "2.1" or not event:
+            return code
+        parts = (code, event) if self.version in ("2.2", "2.3") else (code, event, structure)
+        return self._syntax.component.join(parts)
 
     def _type(self) -> str:
-        """MSH-9: type alone in 2.1, with the event up to 2.3, with the structure since."""
         event = self._field(9).split(self._syntax.repetition)[0].split(self._syntax.component)
-        if self._version == "2.1":
-            return "ACK"
-        parts = ["ACK", event[1] if len(event) > 1 else "", "ACK"]
-        if self._version in ("2.2", "2.3"):
-            parts.pop()
-        return self._syntax.component.join(parts if parts[1] else parts[:1])
+        return self.message_type("ACK", event[1] if len(event) > 1 else "", "ACK")
 
-    def _error(self, flaw: Flaw) -> str:
+    def error(self, flaw: Flaw) -> str:
         """ERR as of 2.5, or its one field of before."""
         code, sub, mark = _code(flaw), self._syntax.subcomponent, self._syntax.field
         segment, *numbers = _place(flaw.path or _PLACES.get(flaw.code, ""))
-        if self._version < "2.5":
+        if self.version < "2.5":
             coded = sub.join([code.code, code.text, "HL70357"])
             field = numbers[0] if numbers else ""
-            return mark.join(["ERR", self._joined([segment, "1" if segment else "", field, coded])])
+            return mark.join(["ERR", self._parts([segment, "1" if segment else "", field, coded])])
         place = [segment, "1", numbers[0], "1", *numbers[1:]] if numbers else [segment]
-        coded = self._joined([code.code, code.text, "HL70357"])
-        return mark.join(["ERR", "", self._joined(place), coded, "E", "", "", "", self._escaped(flaw.text)])
+        coded = self._parts([code.code, code.text, "HL70357"])
+        return mark.join(["ERR", "", self._parts(place), coded, "E", "", "", "", self._escaped(flaw.text)])
 
-    def _joined(self, parts: list[str]) -> str:
+    def _parts(self, parts: list[str]) -> str:
         return self._syntax.component.join(parts)
 
     def _escaped(self, text: str) -> str:
@@ -105,17 +124,23 @@ def answers(
     writer: Writer, mode: Mode, accept: str, application: str, flaw: Flaw | None, expected: int | None = None
 ) -> bytes:
     """Every frame that is due. ``accept`` and ``application`` are MSH-15 and MSH-16 of the message."""
-    if mode == "original" or (mode == "by_message" and not accept and not application):
+    wanted = commit_wanted(mode, accept, application)
+    if wanted is None:
         return writer.write(verdict(flaw), flaw, expected=expected)
-    if mode == "enhanced" and not accept and not application:
-        accept = "AL"
     frames = b""
     commit = commit_verdict(flaw)
-    if _is_due(accept, is_good=commit == "CA"):
+    if _is_due(wanted, is_good=commit == "CA"):
         frames = writer.write(commit, None if commit == "CA" else flaw, expected=expected)
     if commit == "CA" and _is_due(application, is_good=flaw is None):
         frames += writer.write(verdict(flaw), flaw, "A", expected)
     return frames
+
+
+def commit_wanted(mode: Mode, accept: str, application: str) -> str | None:
+    """When a sender wants to hear that a message is kept (AL, NE, ER, SU); None in original mode."""
+    if mode == "original" or (mode == "by_message" and not accept and not application):
+        return None
+    return accept if accept or application else "AL"
 
 
 def verdict(flaw: Flaw | None) -> str:

@@ -11,6 +11,7 @@ from typing import cast
 
 from adapters.hl7v2.acknowledge import Writer, answers
 from adapters.hl7v2.listening import ListenerSettings, server_context
+from adapters.hl7v2.reply import respond
 from esb.codecs import DecodeError, hl7v2
 from esb.codecs.hl7v2 import Framer, Message
 from esb.spi import Clock, Flaw, Inbound, Intake, SystemClock
@@ -94,8 +95,11 @@ class MllpListener:
         flaw_ = None if fields[10] else Flaw("id_missing", "MSH-10 is missing", "MSH-10")
         sender = f"{fields[3]}|{fields[4]}"
         sequence = int(fields[13]) if self.settings.sequence and _NUMBER.fullmatch(fields[13]) else None
-        inbound = Inbound(raw, sender, fields[10], "^".join(kind[:2]), address, message, flaw_, sequence)
-        return inbound, self.writer(message), fields[15], fields[16]
+        writer, reply = self.writer(message), None
+        if kind[0][:1] == "Q":
+            reply = partial(respond, writer, message, self.settings.acknowledge, fields[15])
+        inbound = Inbound(raw, sender, fields[10], "^".join(kind[:2]), address, message, flaw_, sequence, reply)
+        return inbound, writer, fields[15], fields[16]
 
     def writer(self, message: Message) -> Writer:
         """For acknowledgements to ``message``, with the present time and an id of their own."""

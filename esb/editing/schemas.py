@@ -111,6 +111,8 @@ def _callback(known: Known, definitions: dict[str, Schema]) -> Schema:
     callback, inner = model_schema(CallbackConfig, "callback")
     definitions |= inner
     callback["properties"]["emits"]["enum"] = sorted(known.events)
+    reads = (name for name, operation in known.operations.items() if operation.effect is Effect.READ)
+    callback["properties"]["answers"]["enum"] = sorted(reads)
     definitions["callback"] = callback
     return language.ref("callback")
 

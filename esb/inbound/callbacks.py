@@ -105,7 +105,7 @@ class Callbacks:
 
 
 def _flaw(error: MappingError) -> Flaw:
-    path = error.path.removeprefix("$").removeprefix("message.")
+    path = error.path.removeprefix("$").removeprefix("message.").replace("[*]", "")
     code = "field_wrong"
     if error.reason == "is missing":
         code = "field_missing"

@@ -68,5 +68,9 @@ def _reply(question: Question, result: Result, exchange: Exchange) -> Reply:
         return Reply(type_, question.rows(result.body, {**exchange.context()}))
     if result.outcome is not Outcome.REFUSED:
         return Reply(type_, flaw=Flaw("unavailable", "the system that knows cannot be asked now; ask again later"))
+    if result.code == "invalid_request" and result.details.get("errors"):
+        first = result.details["errors"][0]
+        code = "field_missing" if first["code"] == "missing" else "field_wrong"
+        return Reply(type_, flaw=Flaw(code, f"{first['pointer']} of the question {first['en']}"))
     known = question.operation.refusals.get(result.code)
     return Reply(type_, flaw=Flaw("refused", result.message or (known.en if known else "") or result.code))

@@ -7,7 +7,7 @@ are read, any version or none, and a line that is no segment is kept under the n
 """
 
 from esb.codecs.hl7v2.batch import Batch, enveloped
-from esb.codecs.hl7v2.build import build, flat
+from esb.codecs.hl7v2.build import build, flat, lines
 from esb.codecs.hl7v2.continuation import Joiner, joined
 from esb.codecs.hl7v2.groups import Group, groups
 from esb.codecs.hl7v2.message import Message, Segment, decode
@@ -35,6 +35,7 @@ __all__ = [
     "from_tree",
     "groups",
     "joined",
+    "lines",
     "parse",
     "path",
     "plain_text",

@@ -73,6 +73,11 @@ def flat(segments: Tree, deep: int = 0) -> list[Mapping[str, Tree]]:
     return found
 
 
+def lines(segments: Sequence[Tree], marks: Syntax) -> list[str]:
+    """These segments without MSH, as they stand in a message with those delimiters. Raises ``EncodeError``."""
+    return [_line(segment, marks, number)[:-1] for number, segment in enumerate(flat(segments), 1)]
+
+
 class _Plan(NamedTuple):
     """The segment that every path names, and the paths in the order in which they are written.
 

@@ -208,6 +208,8 @@ def components(data_type: str, version: str) -> Parts:
 
 
 _WITHDRAWN: Final = PartRule("", "W", "")
+_PARAMETERS: Final = "USER_PARAMETERS_IN_SUCCESSIVE_FIELDS"
+"""QPD-3 is as the query says it is, repetitions included."""
 
 
 def _dense(entries: Any, version: str) -> Parts:
@@ -220,6 +222,8 @@ def _part(entry: Any, version: str) -> PartRule:
     _, reference, (least, most), _ = entry
     kind, _, data_type, title, table, longest = reference
     usage = "W" if most == 0 or data_type is None else "R" if least else "O"
+    if data_type == "QIP" or title == _PARAMETERS:
+        most = -1
     parts = components(data_type, version) if kind == "sequence" and data_type else ()
     return PartRule(_title(title), usage, data_type or "", most, table or "", longest, "", parts)
 

@@ -45,6 +45,9 @@ _SEGMENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}", re.ASCII)
 _LATER: Final = frozenset(("CTR", "DEV", "DST", "OH1", "OH2", "OH3", "OH4"))
 """Segments of HL7 2.9, which hl7apy does not have."""
 
+_BY_AGREEMENT: Final = frozenset((("QPD",), ("RDT",)))
+"""Segments whose later fields are what a query says they are: its parameters, the columns of its answer."""
+
 _LOCAL: Final = re.compile(r"Z[A-Z0-9]{2}", re.ASCII)
 
 
@@ -138,6 +141,8 @@ class _Parts(Mapping[str, Type]):
 
     def __getitem__(self, number: str) -> Type:
         found = _type((*self._path, number), self._version, self._strict)
+        if found is None and self._path in _BY_AGREEMENT and number.isdecimal():
+            return Type(many=True)
         if found is None:
             raise KeyError(number)
         return found

@@ -32,6 +32,8 @@ def told(source: str = "lis_inbound", on: str = "[ORU]", emits: str = "report.re
 ROUTES = "routes.yaml"
 EVENTS = "schemas/events.yaml"
 LIS = "mllp://127.0.0.1:2576'}"
+ASKS = "{from: lis_inbound, on: [QBP^Q22], answers: patient.find}"
+ASKED, ANSWERED = "mappings/hl7_events/patient.find.yaml", "mappings/hl7_events/patient.find.answer.yaml"
 MISTAKES = [
     (ROUTES, RESULT, told(source="lis"), "endpoint 'lis' is called and does not listen"),
     (ROUTES, RESULT, told(source="lis_inbond"), "did you mean 'lis_inbound'?"),
@@ -47,6 +49,18 @@ MISTAKES = [
     (VISIT, "meaning(event_visit_hl7)", "meaning(event_visit)", "unknown code table"),
     (VISIT, "$EVN-6? ?? $EVN-2?", "$EVX-6? ?? $EVN-2?", "EVX"),
     (VISIT, "change: admitted", "change: amitted", "/change"),
+    (ROUTES, ASKS, ASKS.replace("patient.find", "patient.fnd"), "did you mean 'patient.find'?"),
+    (ROUTES, ASKS, ASKS.replace("patient.find", "registration.lock"), "only a read may answer a question"),
+    (ROUTES, ASKS, ASKS.replace("patient.find", "article.list"), "operation 'article.list' is not in the contract"),
+    (ROUTES, ASKS, ASKS.replace("}", ", emits: report.released}"), "either 'emits' an event or 'answers'"),
+    (ROUTES, ASKS, ASKS.replace("}", ", mapping: patient.find_qry2}"), "patient.find_qry2.yaml' does not exist"),
+    (ASKED, "to: json", "to: hl7v2", "the request of an operation is JSON, not hl7v2"),
+    (ASKED, "  documentNumber:", "  docNumber:", "has no 'docNumber' (did you mean 'documentNumber'?)"),
+    (ASKED, "name: TEST PATIENT", "nme: TEST PATIENT", "/nme"),
+    (ANSWERED, "$items", "$itms", "has no 'itms'"),
+    (ANSWERED, "from: json", "from: hl7v2", "the answer of an operation is JSON, not hl7v2"),
+    (ANSWERED, "to: hl7v2 RSP_K21", "to: hl7v2", "does not say which message answers"),
+    (ANSWERED, "sex: male", "sex: man", "/items/0/sex"),
     (EVENTS, "  visit.changed:\n    post:", "  visit.changed:\n    put:", "an event is told by one POST"),
 ]
 
