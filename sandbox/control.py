@@ -30,6 +30,7 @@ class Control:
             ("GET", "/ledger"): self._ledger,
             ("GET", "/requests"): lambda _: sandbox.requests.rows(),
             ("GET", "/state"): lambda _: self._state(),
+            ("GET", "/slots"): lambda _: self._slots(),
             ("GET", "/faults"): lambda _: sandbox.faults.listed(),
             ("POST", "/faults"): self._add_fault,
             ("DELETE", "/faults"): lambda _: self._clear_faults(),
@@ -73,6 +74,12 @@ class Control:
             "faults": sandbox.faults.listed(),
             "seed": sandbox.seed,
         }
+
+    def _slots(self) -> dict[str, Any]:
+        """Places that are still to be had, by slot."""
+        book = self._sandbox.hospital.book
+        book.expire()
+        return {slot.no: slot.left for slot in book.slots.values()}
 
     def _add_fault(self, body: dict[str, Any]) -> Any:
         if body.get("channel") == "sql":

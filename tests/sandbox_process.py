@@ -57,6 +57,10 @@ class Control:
         """Counts, locks by state, clock, faults in force; `oversold` is 0 or the sandbox is broken."""
         return dict(self.call("GET", "/state"))
 
+    def slots(self) -> dict[str, int]:
+        """Slot -> places that can be taken now."""
+        return dict(self.call("GET", "/slots"))
+
     def ledger(self, **match: Any) -> list[dict[str, Any]]:
         """Effects that really happened, oldest first, those whose fields equal `match`: seq, at, channel, operation
         (lock release expire confirm patient_created parking_paid ...), key (order number), slot, result."""
