@@ -85,6 +85,9 @@ class Buffer(Protocol):
     async def start(self) -> None:
         """Open it; whoever had messages before is gone where only one process may work at a time."""
 
+    async def close(self) -> None:
+        """Take and publish nothing more; what was taken and not dealt with is another worker's when its lease ends."""
+
     async def accept(self, row: Row, message: Message) -> Earlier | None:
         """Journal ``row``, take its key and keep ``message``: all in one transaction, or say who has the key."""
 

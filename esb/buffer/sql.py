@@ -23,10 +23,16 @@ _NO_ROUTE = "no_route: the operation has no queued route any more"
 
 
 class SqlBuffer:
-    """See ``Buffer``. The store is opened before ``start``; whoever made it closes it."""
+    """See ``Buffer``. The store is opened before ``start``; whoever made it closes it.
 
-    def __init__(self, store: Store, clock: Clock, *, lease_s: float = _LEASE_S, now: leases.Now | None = None) -> None:
-        self._store, self._clock, self._lease_ms = store, clock, int(lease_s * 1000)
+    A message's lease is as long as that of its process; on a file, where nobody takes over, it matters little.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, *, lease_s: float | None = None, now: leases.Now | None = None
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._lease_ms = int((lease_s or (store.instance.ttl_s if store.is_shared else _LEASE_S)) * 1000)
         self._now = now or (leases.now_ms if store.is_shared else self._clock_ms)
         self._lengths: Counter[str] = Counter()
         self._news: dict[str, asyncio.Event] = {}
@@ -35,6 +41,9 @@ class SqlBuffer:
         """See ``Buffer``."""
         await self._store.transact(queue.left_settling if self._store.is_shared else queue.orphan)
         await self.counts()
+
+    async def close(self) -> None:
+        """See ``Buffer``."""
 
     async def accept(self, row: Row, message: Message) -> Earlier | None:
         """See ``Buffer``."""

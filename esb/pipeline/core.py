@@ -13,7 +13,7 @@ from esb import crash
 from esb.buffer import Buffer, Delivery, SqlBuffer
 from esb.clock import Clock, Ids
 from esb.contract import Operation
-from esb.errors import Outcome
+from esb.errors import ConfigError, Outcome
 from esb.model import Effect, Exchange, Result
 from esb.observe import Metrics, get_logger
 from esb.pipeline import endings
@@ -79,9 +79,13 @@ class Pipeline:
         self.forwarding = Forwarding(self._backlog, self._asking, self._journal, clock)
 
     async def start(self) -> None:
-        """Open the store and settle what a crash left behind; raises ``ConfigError`` when the store cannot be used."""
+        """Open the store and settle what a crash left behind; raises ``ConfigError`` when that cannot be used."""
         await self._store.start()
-        await self._backlog.buffer.start()
+        try:
+            await self._backlog.buffer.start()
+        except ConfigError:
+            await self._store.close()
+            raise
         await self.take_over()
 
     async def take_over(self) -> None:
@@ -99,6 +103,7 @@ class Pipeline:
         await self._settler.close()
         await self._journal.close()
         await self._versions.close()
+        await self._backlog.buffer.close()
         await self._store.close()
 
     @property
