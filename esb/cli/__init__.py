@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from esb import __version__
-from esb.cli import checks, editing, looking, messages, queue, shadow
+from esb.cli import checks, editing, looking, messages, queue, replay, shadow
 from esb.cli.common import guarded, routes_option, settings_of
 from esb.hl7.commands import hl7
 
@@ -30,22 +30,61 @@ def main() -> None:
     """
 
 
-@main.command()
+_host_option = click.option("--host", help="Address to listen on; by default ESB_HOST or 127.0.0.1.")
+_port_option = click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on; by default ESB_PORT or 8080."
+)
+
+
+@click.command()
 @routes_option
-@click.option("--host", help="Address to listen on; by default ESB_HOST or 127.0.0.1.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; by default ESB_PORT or 8080.")
-def run(routes: Path | None, host: str | None, port: int | None) -> None:
-    """Run the whole bus in one process: facade, pipeline and journal.
+@_host_option
+@_port_option
+@click.pass_context
+def run(context: click.Context, routes: Path | None, host: str | None, port: int | None) -> None:
+    """Run the whole bus in one process: facade, pipeline, journal, queues and listeners.
 
     The journal is the SQLite file var/esb.db unless ESB_STORE says otherwise. SIGTERM or Ctrl-C lets running effects
     finish and ends the process.
     """
-    from esb.app import serve
+    _run(context, routes, host, port)
 
-    guarded(lambda: serve(settings_of(routes, host=host, port=port), os.environ))
+
+@click.command()
+@routes_option
+@_host_option
+@_port_option
+@click.pass_context
+def serve(context: click.Context, routes: Path | None, host: str | None, port: int | None) -> None:
+    """Run the part that answers operations, beside any number of others on one PostgreSQL store."""
+    _run(context, routes, host, port)
+
+
+@click.command()
+@routes_option
+@_host_option
+@_port_option
+@click.pass_context
+def work(context: click.Context, routes: Path | None, host: str | None, port: int | None) -> None:
+    """Run the part that delivers what is queued and listens to the hospital's systems, beside any number of others.
+
+    Over HTTP it shows /healthz, /readyz and /metrics and answers no operation.
+    """
+    _run(context, routes, host, port)
+
+
+def _run(context: click.Context, routes: Path | None, host: str | None, port: int | None) -> None:
+    from esb.app import Role
+    from esb.app import serve as serve_as
+
+    role = Role(context.info_name or "")
+    guarded(lambda: serve_as(settings_of(routes, host=host, port=port), os.environ, role))
 
 
 for command in (
+    run,
+    serve,
+    work,
     checks.lint,
     checks.test,
     looking.explain,
@@ -57,6 +96,7 @@ for command in (
     editing.new,
     editing.diff,
     queue.queue,
+    replay.replay,
     shadow.shadow,
     hl7,
 ):

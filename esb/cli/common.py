@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
 from esb.errors import ConfigError
+
+_AGO = re.compile(r"(\d{1,5})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people."
@@ -94,6 +99,21 @@ def print_findings(error: ConfigError, as_json: bool) -> None:
         click.echo(str(finding), err=True)
     count = len(error.findings)
     click.echo(f"{count} finding{'s' if count != 1 else ''}; nothing was started", err=True)
+
+
+def moment_of(context: Any, option: Any, text: str | None) -> datetime | None:
+    """For click: the moment so long ago (``6h``, ``2d``), or of an RFC 3339 text; a bare one is Chinese time."""
+    from esb.clock import SHANGHAI, SystemClock
+
+    if text is None:
+        return None
+    if match := _AGO.fullmatch(text):
+        return SystemClock().now() - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter("write it like 90m, 6h, 2d or 2026-01-15T09:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI)
 
 
 def print_json(tree: Any, pretty: bool = True) -> None:

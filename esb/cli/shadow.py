@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
 
-from esb.cli.common import as_json_option, guarded, print_json, settings_of
-
-_AGO = re.compile(r"(\d+)(h|d)")
-
-
-def _since(context: Any, option: Any, text: str) -> str:
-    """The hour of so many hours or days ago, or of an RFC 3339 text."""
-    from esb.clock import SHANGHAI, SystemClock
-
-    if match := _AGO.fullmatch(text):
-        ago = timedelta(hours=int(match[1]) * (24 if match[2] == "d" else 1))
-        return _hour(SystemClock().now() - ago)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter("write it like 6h, 2d or 2026-01-15T09:00") from None
-    return _hour(moment.astimezone(SHANGHAI) if moment.tzinfo else moment)
-
-
-def _hour(moment: datetime) -> str:
-    return moment.isoformat()[: len("2026-01-15T09")]
+from esb.cli.common import as_json_option, guarded, moment_of, print_json, settings_of
 
 
 @click.group()
@@ -39,9 +18,9 @@ def shadow() -> None:
 
 @shadow.command("report")
 @click.option("--operation", default="", help="Only this one.")
-@click.option("--since", default="7d", show_default=True, callback=_since, help="6h, 2d, or a time; by whole hours.")
+@click.option("--since", default="7d", show_default=True, callback=moment_of, help="6h, 2d, or a time.")
 @as_json_option
-def shadow_report(operation: str, since: str, as_json: bool) -> None:
+def shadow_report(operation: str, since: datetime, as_json: bool) -> None:
     """Show by field how often shadows answered otherwise than the live system, with masked examples.
 
     Works beside a running bus. Exit status: 0 nothing differs, 1 something does, 2 nothing was compared.
@@ -56,9 +35,10 @@ def shadow_report(operation: str, since: str, as_json: bool) -> None:
     sys.exit(2 if not shadows else 1 if any(one.fields for one in shadows) else 0)
 
 
-def _counted(since: str, operation: str) -> Any:
+def _counted(since: datetime, operation: str) -> Any:
+    from esb.clock import SHANGHAI
     from esb.store.engines import transaction
     from esb.store.shadow import counted
 
     with transaction(settings_of(None).store, writes=False) as connection:
-        return counted(connection, since, operation)
+        return counted(connection, since.astimezone(SHANGHAI).isoformat()[: len("2026-01-15T09")], operation)
