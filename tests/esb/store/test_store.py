@@ -320,7 +320,7 @@ async def test_a_store_of_the_release_without_versions_opens_with_all_its_rows(t
     connection.close()
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://u:p@127.0.0.1/esb", "postgresql://u:p@h", "no"])
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://u:p@h/esb", "postgresql://u:p@h", "no"])
 def test_a_store_that_is_no_file_of_ours_alone_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="ESB_STORE") as refused:
         Store(url, Metrics())
