@@ -24,6 +24,7 @@ class Line:
     """What is begun in turn, an order key at a time, and left behind in turn.
 
     ``stuck`` are the keys that have something in the endpoint's queue: what comes after it must go there too.
+    ``waiting`` counts those that will be in the queue when they are kept.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class Line:
         self._behind: dict[str, deque[Item]] = {}
         self.stuck: set[str] = set()
         self.under_way = 0
+        self.waiting = 0
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self._items)
@@ -73,6 +75,7 @@ class Line:
         """What became of it; the next of its order may begin."""
         self.under_way -= 1
         item.forwarded = forwarded
+        self.waiting += forwarded.waits
         if not item.order:
             return
         if forwarded.waits:
@@ -88,6 +91,7 @@ class Line:
         found: list[tuple[Item, Forwarded]] = []
         while self._items and len(found) < most and (forwarded := self._items[0].forwarded) is not None:
             found.append((self._items.popleft(), forwarded))
+            self.waiting -= forwarded.waits
         return found
 
     @property

@@ -28,6 +28,7 @@ _GATHER_S = 0.01
 _LOOK_S = 1.0
 _PAUSE_S = 1.0
 _IDLE_STEP = 1000
+_LEASE_S = 15.0
 _OF_MESSAGE = len(Message._fields)
 _log = get_logger()
 
@@ -57,6 +58,7 @@ class Subscriber:
         self._forwarding = pipeline.forwarding
         self._counts = metrics.event_exchanges
         self._hold: Hold | None = None
+        self._leased = float("-inf")
         self._read = 0
         self._line = Line()
         self._news, self._stir = asyncio.Event(), asyncio.Event()
@@ -83,9 +85,18 @@ class Subscriber:
             except StoreError as error:
                 _log.warning("subscriber_held_up", subscriber=self.subscription.name, reason=str(error))
                 await self._sleep(_PAUSE_S)
+            except Exception as error:
+                _log.error("subscriber_failed", subscriber=self.subscription.name, exc_info=error)
+                await self._sleep(_PAUSE_S)
+        if self._store.is_shared and self._hold is not None:
+            with contextlib.suppress(StoreError):
+                await self._store.release(self._lease)
 
     async def _work(self) -> None:
+        await self._stay_alone()
         if self._hold is None:
+            if self._stopping:
+                return
             await self._take()
         self._stir.clear()
         if self._may_read:
@@ -100,6 +111,20 @@ class Subscriber:
     def _may_read(self) -> bool:
         return self._news.is_set() and len(self._line) < _WINDOW and not self._stopping
 
+    async def _stay_alone(self) -> None:
+        """Where several processes share the store one of them runs a subscriber; the others wait for its end."""
+        if not self._store.is_shared or self._clock.monotonic() - self._leased < _LEASE_S / 3:
+            return
+        while await self._store.lease(self._lease, _LEASE_S) is None and not self._stopping:
+            if self._hold is not None:
+                raise Superseded
+            await self._sleep(_PAUSE_S)
+        self._leased = self._clock.monotonic()
+
+    @property
+    def _lease(self) -> str:
+        return f"events/{self.subscription.name}"
+
     async def _take(self) -> None:
         name = self.subscription.name
         self._hold = await self._store.transact(lambda one: cursors.take(one, name))
@@ -110,7 +135,7 @@ class Subscriber:
 
     async def _forget(self) -> None:
         """Somebody else goes on from what was kept; what is under way here ends and is not kept."""
-        self._line, self._hold = Line(), None
+        self._line, self._hold, self._leased = Line(), None, float("-inf")
         await self._sleep(_PAUSE_S)
 
     async def _wait(self) -> None:
@@ -129,7 +154,7 @@ class Subscriber:
             raise StoreError(f"'{self.subscription.operation}' has no route")
         self._news.clear()
         after, event, endpoint = self._read, self.subscription.event, lane.endpoint.name
-        (told, self._read), is_ordered = await self._store.look(
+        (told, end), is_ordered = await self._store.look(
             lambda one: (cursors.upcoming(one, event, after, _READ), queue.has_ordered(one, endpoint))
         )
         if len(told) == _READ:
@@ -137,6 +162,7 @@ class Subscriber:
         items = [self._item(one, lane) for one in told]
         self._line.stick(await self._queued(endpoint, items) if is_ordered else set())
         self._line.add(items)
+        self._read = end
         await self._pass_over()
 
     def _item(self, told: Told, lane: Lane) -> Item:
@@ -170,14 +196,20 @@ class Subscriber:
 
     def _begin(self) -> None:
         lane = self._pipeline.lane(self.subscription.operation)
-        if lane is None or self._stopping or self._store.full:
+        if lane is None or self._stopping or self._store.full or self._is_dead:
             return
         places = max(1, lane.endpoint.limits.concurrency // 2)
-        while self._line.under_way < places and not self._forwarding.is_full(lane):
-            item = self._line.begin()
+        line = self._line
+        while line.under_way < places and self._forwarding.has_room(lane, line.waiting + line.under_way):
+            item = line.begin()
             if item is None:
                 return
             self._one(item, lane)
+
+    @property
+    def _is_dead(self) -> bool:
+        """Whether another process may have taken this one's work."""
+        return self._store.is_shared and not self._store.instance.is_valid
 
     def _one(self, item: Item, lane: Lane) -> None:
         exchange = self._exchange(item.told, item.request, lane)

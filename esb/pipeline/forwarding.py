@@ -47,9 +47,9 @@ class Forwarding:
         """Where it waits."""
         return self._backlog.buffer
 
-    def is_full(self, lane: Lane) -> bool:
-        """Whether no more may wait for this lane's system."""
-        return self._backlog.is_full(lane)
+    def has_room(self, lane: Lane, coming: int) -> bool:
+        """Whether one more may wait for this lane's system when so many that are under way will."""
+        return self.buffer.length(lane.endpoint.name) + coming < lane.endpoint.limits.backlog
 
     def order_key(self, lane: Lane, request: Tree) -> str:
         """What a request is ordered by among the messages of its endpoint; empty when it is not."""
