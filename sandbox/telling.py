@@ -10,19 +10,24 @@ from sandbox.hospital import Hospital
 from sandbox.reports import Report
 from sandbox.seed import Doctor, Patient
 
-ADT = ("A01", "A02", "A03", "A04", "A08", "A11", "A28", "A31", "A40")
-SIU = ("S12", "S13", "S14", "S15", "S26")
+SIU = (*(f"S{number}" for number in range(12, 25)), "S26")
+SLOTS = ("S23", "S24")
+"""Of a schedule that is blocked or opened: no patient has anything to do with it."""
+MDM = tuple(f"T{number:02}" for number in range(1, 12))
 STRUCTURES = {
-    **{f"ADT^{one}": f"ADT_{one}" for one in ("A01", "A02", "A03")},
-    **{f"ADT^{one}": "ADT_A01" for one in ("A04", "A08")},
-    **{"ADT^A11": "ADT_A09", "ADT^A28": "ADT_A05", "ADT^A31": "ADT_A05", "ADT^A40": "ADT_A39"},
+    **{f"ADT^{one}": f"ADT_{one}" for one in ("A01", "A02", "A03", "A05", "A06", "A12", "A18")},
+    **{f"ADT^{one}": "ADT_A01" for one in ("A04", "A08", "A13")},
+    **{"ADT^A07": "ADT_A06", "ADT^A11": "ADT_A09", "ADT^A28": "ADT_A05", "ADT^A31": "ADT_A05"},
+    **{"ADT^A34": "ADT_A30", "ADT^A40": "ADT_A39", "ADT^A47": "ADT_A30"},
     **{f"SIU^{one}": "SIU_S12" for one in SIU},
-    **{"ORM^O01": "ORM_O01", "OML^O21": "OML_O21", "ORU^R01": "ORU_R01", "DFT^P03": "DFT_P03"},
-    **{"BAR^P01": "BAR_P01", "MDM^T02": "MDM_T02"},
+    **{"ORM^O01": "ORM_O01", "OML^O21": "OML_O21", "OMG^O19": "OMG_O19", "ORU^R01": "ORU_R01"},
+    **{"DFT^P03": "DFT_P03", "DFT^P11": "DFT_P11", "BAR^P01": "BAR_P01", "BAR^P05": "BAR_P05", "BAR^P06": "BAR_P06"},
+    **{f"MDM^{one}": "MDM_T02" if int(one[1:]) % 2 == 0 else "MDM_T01" for one in MDM},
 }
 """Kind -> structure: everything that the two systems can tell."""
 OF_LIS = ("ORU^R01",)
-VISITS = ("A01", "A02", "A03", "A04", "A08", "A11")
+MERGES = ("A18", "A34", "A40", "A47")
+PERSONS = ("A28", "A31", *MERGES)
 
 
 def e(text: object) -> str:
@@ -49,7 +54,14 @@ class Teller:
         self._doctors = list(hospital.doctors.values())
         self._reports = [one for one in hospital.reports.values() if one.status != "preliminary"]
         bodies: dict[str, Callable[[str], Iterator[str]]] = {"ADT": self._adt, "SIU": self._siu, "ORM": self._order}
-        bodies |= {"OML": self._order, "ORU": self._oru, "DFT": self._dft, "BAR": self._bar, "MDM": self._mdm}
+        bodies |= {
+            "OML": self._order,
+            "OMG": self._order,
+            "ORU": self._oru,
+            "DFT": self._dft,
+            "BAR": self._bar,
+            "MDM": self._mdm,
+        }
         self._bodies = bodies
 
     def message(self, kind: str) -> tuple[str, bytes]:
@@ -99,14 +111,14 @@ class Teller:
     def _adt(self, event: str) -> Iterator[str]:
         yield row("EVN", f1=event, f2=stamp(self._hospital.clock.now()))
         yield self._pid(self._patient)
-        if event == "A40":
+        if event in MERGES:
             yield row("MRG", f1=f"{self._patient.id}X^^^HIS^PI")
-        elif event in VISITS:
-            yield self._pv1("O" if event == "A04" else "I", ended=event == "A03")
+        elif event not in PERSONS:
+            yield self._pv1("O" if event in ("A04", "A07") else "I", ended=event == "A03")
 
     def _siu(self, event: str) -> Iterator[str]:
         when = self._hospital.clock.now() + timedelta(days=1)
-        status = {"S12": "Booked", "S15": "Cancelled", "S26": "Noshow"}.get(event, "Booked")
+        status = {"S15": "Cancelled", "S17": "Deleted", "S23": "Blocked", "S26": "Noshow"}.get(event, "Booked")
         yield row(
             "SCH",
             f1=f"A{self._number}",
@@ -115,7 +127,8 @@ class Teller:
             f11=f"^^^{stamp(when)}",
             f25=status,
         )
-        yield self._pid(self._patient)
+        if event not in SLOTS:
+            yield self._pid(self._patient)
         yield row("RGS", f1=1)
         yield row("AIP", f1=1, f3=f"{self._doctor.no}^{e(self._doctor.name)}")
 
@@ -151,9 +164,9 @@ class Teller:
         if not report.items:
             yield row("OBX", f1=1, f2="TX", f3="CON^结论", f5=e(report.conclusion), f11="F")
 
-    def _dft(self, _: str) -> Iterator[str]:
+    def _dft(self, event: str) -> Iterator[str]:
         now = stamp(self._hospital.clock.now())
-        yield row("EVN", f1="P03", f2=now)
+        yield row("EVN", f1=event, f2=now)
         yield self._pid(self._patient, account=f"ACC{self._number}")
         yuan = f"{self._doctor.fee // 100}.{self._doctor.fee % 100:02d}"
         yield row("FT1", f1=1, f2=f"T{self._number}", f4=now, f6="CG", f7="REG^挂号费", f10=1, f11=yuan)
@@ -161,7 +174,8 @@ class Teller:
     def _bar(self, event: str) -> Iterator[str]:
         yield row("EVN", f1=event, f2=stamp(self._hospital.clock.now()))
         yield self._pid(self._patient, account=f"ACC{self._number}")
-        yield self._pv1("I")
+        if event != "P06":
+            yield self._pv1("I")
 
     def _mdm(self, event: str) -> Iterator[str]:
         now = stamp(self._hospital.clock.now())
@@ -169,4 +183,5 @@ class Teller:
         yield self._pid(self._patient)
         yield self._pv1("I")
         yield row("TXA", f1=1, f2="DS^出院小结", f3="TX", f4=now, f12=f"DOC{self._number}", f17="AU")
-        yield row("OBX", f1=1, f2="TX", f3="DS^出院小结", f5="患者一般情况良好", f11="F")
+        if STRUCTURES[f"MDM^{event}"] == "MDM_T02":
+            yield row("OBX", f1=1, f2="TX", f3="DS^出院小结", f5="患者一般情况良好", f11="F")
