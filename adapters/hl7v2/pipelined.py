@@ -25,6 +25,7 @@ class Shared(Connection):
         super().__init__(limit, dropped)
         self._slots: dict[str, Slot] = {}
         self._failed: AdapterError | None = None
+        self._frames: list[bytes] = []
         self.under_way = 0
         self.is_stale = False
 
@@ -50,6 +51,17 @@ class Shared(Connection):
         self._slots[slot.control] = slot
         if self._failed is not None:
             slot.fail(self._failed)
+
+    def send(self, frame: bytes) -> None:
+        """Frames of calls that begin together leave together."""
+        if not self._frames:
+            self._loop.call_soon(self._flush)
+        self._frames.append(frame)
+
+    def _flush(self) -> None:
+        frames, self._frames = self._frames, []
+        if not self.closed:
+            super().send(b"".join(frames))
 
     def _arrived(self, messages: list[bytes]) -> None:
         for raw in messages:
