@@ -43,7 +43,10 @@ INBOUND: Final = ("before_kept", "after_kept_before_answer")
 BROKERED: Final = ("after_commit_before_publish", "after_publish_before_mark", "after_claim_before_broker_ack")
 """Between the store and the broker."""
 
-POINTS: Final = tuple(dict.fromkeys((*QUEUED, *DIRECT, *SETTLED, *INBOUND, *BROKERED)))
+STARTED: Final = ("during_migration",)
+"""Before the transaction that brings the tables up to this release is committed."""
+
+POINTS: Final = tuple(dict.fromkeys((*QUEUED, *DIRECT, *SETTLED, *INBOUND, *BROKERED, *STARTED)))
 _KILLED = 137
 
 

@@ -10,7 +10,7 @@ from alembic import op
 
 from esb.store.guards import GUARDS
 from esb.store.migrations.lacking import add_column, make
-from esb.store.tables import metadata
+from esb.store.tables import Big, metadata
 
 revision = "4"
 down_revision = "3"
@@ -21,7 +21,7 @@ def upgrade() -> None:
     add_column("schema_version", sa.Column("reads_from", sa.Integer, nullable=False, server_default="0"))
     for name in ("subject", "owner"):
         add_column("exchange", sa.Column(name, sa.Text, nullable=False, server_default=""))
-    add_column("queue", sa.Column("relayed", sa.Integer, nullable=False, server_default="0"))
+    add_column("queue", sa.Column("relayed", Big, nullable=False, server_default="0"))
     make(metadata)
     bind = op.get_bind()
     for statement in GUARDS[bind.dialect.name]:
