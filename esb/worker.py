@@ -13,7 +13,7 @@ from esb.pipeline import Pipeline
 from esb.store import StoreError
 
 _LOOK_S = 1.0
-_RENEW_S, _COUNT_S = 15.0, 5.0
+_RENEW_S, _COUNT_S = 5.0, 5.0
 _EXPIRED_AT_ONCE = 20
 _log = get_logger()
 
@@ -21,7 +21,8 @@ _log = get_logger()
 class Worker:
     """Takes messages and has the pipeline deliver them, until it is told to stop. One event loop.
 
-    Of each queue it has as many under way as ``Pipeline.queues`` says and holds no more of them in memory.
+    Of each queue it has as many under way as ``Pipeline.queues`` says and holds no more of them in memory. Their leases
+    are begun anew every ``renew_s`` seconds.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class Worker:
         metrics: Metrics,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        renew_s: float = _RENEW_S,
     ) -> None:
+        self._renew_s = renew_s
         self._pipeline, self._buffer, self._clock, self._metrics = pipeline, pipeline.buffer, clock, metrics
         self._sleep = sleep
         self._lines: dict[str, Line] = {}
@@ -48,6 +51,8 @@ class Worker:
                     await self._look()
                 except StoreError as error:
                     _log.warning("queues_not_looked_at", reason=str(error))
+                except Exception as error:  # whatever one row holds: the others are waiting
+                    _log.error("queues_not_looked_at", exc_info=error)
                 await self._sleep(_LOOK_S)
         finally:
             await self.stop()
@@ -65,7 +70,7 @@ class Worker:
         if now - self._counted >= _COUNT_S:
             await self._count()
             self._counted = now
-        if now - self._renewed >= _RENEW_S:
+        if now - self._renewed >= self._renew_s:
             await self._buffer.renew([one for line in self._every_line() for one in line.under_way.values()])
             self._renewed = now
         self._overdue.begin(await self._buffer.expired(self._overdue.free))
@@ -141,6 +146,9 @@ class Line:
                 await self._round()
             except StoreError as error:
                 _log.warning("queue_not_taken_from", endpoint=self.endpoint, reason=str(error))
+                await self._pause(_LOOK_S)
+            except Exception as error:  # see Worker.run
+                _log.error("queue_not_taken_from", endpoint=self.endpoint, exc_info=error)
                 await self._pause(_LOOK_S)
 
     async def _round(self) -> None:

@@ -206,8 +206,11 @@ class SqlBuffer:
         return [_entry(row) for row in await self._store.look(lambda one: queue.listed(one, states, endpoint, most))]
 
     async def counts(self) -> dict[tuple[str, Where], tuple[int, int]]:
-        """See ``Buffer``. The lengths that are kept in memory are set right by it: another process may discard."""
-        rows = await self._store.transact(queue.counts)
+        """See ``Buffer``. The lengths that are kept in memory are set right by it: another process may discard.
+
+        A row in a state that there is not would wait for ever and be seen by nobody: it is parked.
+        """
+        rows = await self._store.transact(lambda one: (queue.park_damaged(one), queue.counts(one))[1])
         self._lengths = Counter()
         for endpoint, _, number, _ in rows:
             self._lengths[endpoint] += number

@@ -66,6 +66,8 @@ class Delivering:
         lane = version.lanes.get(delivery.message.operation)
         if row is None:
             return await self._park(delivery, "not_journalled: the journal does not know the exchange")
+        if damage := _damage(row):
+            return await self._park(delivery, damage)
         if row.state != State.ACCEPTED:
             return await self._decided_before(delivery, row)
         if row.effect == Effect.ONCE and delivery.sent:
@@ -192,6 +194,14 @@ class Delivering:
             reason=ending.reason if ending else "",
             attempts=delivery.tries + (record.attempts if record else 0),
         )
+
+
+def _damage(row: Row) -> str:
+    """What of the journal's row nobody can have written; empty when it can be worked with."""
+    for kind, value in ((State, row.state), (Effect, row.effect)):
+        if value not in {one.value for one in kind}:
+            return f"damaged: the journal's row has the {kind.__name__.lower()} '{value[:40]}'"
+    return ""
 
 
 def _parked_for(delivery: Delivery, lane: Lane | None) -> str:

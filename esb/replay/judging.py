@@ -85,7 +85,7 @@ def _verdict(
     state, effect = State(row.state), Effect(row.effect)
     if effect is Effect.READ:
         return Verdict.READ, "it changes nothing; ask again"
-    if row.cause:
+    if row.cause and connection.scalar(sa.select(exchange.c.id).where(exchange.c.id == row.cause)):
         return Verdict.OTHER, f"{row.cause} answered it"
     if state in (State.DONE, State.REFUSED):
         return Verdict.ANSWERED, f"{state} {row.code}".strip()

@@ -261,7 +261,7 @@ def found(connection: sa.Connection, exchange_ids: Sequence[str]) -> list[Queued
 
 
 def release(connection: sa.Connection, row: Queued, due: int, reason: str) -> bool:
-    """A parked row is tried again from ``due`` on, with all its tries and its whole time; False when it is not parked."""
+    """A parked row is tried again from ``due`` on with all its tries and all its time; False when it is not parked."""
     values = {"state": LATER, "due": due, "tries": 0, "lost": 0, "reason": reason}
     expires = {"expires": due + row.expires - row.accepted} if row.expires else {}
     return change(connection, row.id, (PARKED,), {**values, **expires})
@@ -372,6 +372,13 @@ def counts(connection: sa.Connection) -> list[tuple[str, str, int, int]]:
     """Endpoint, state, how many rows, and when the oldest was accepted."""
     query = sa.select(queue.c.endpoint, queue.c.state, sa.func.count(), sa.func.min(queue.c.accepted))
     return [tuple(row) for row in connection.execute(query.group_by(queue.c.endpoint, queue.c.state))]
+
+
+def park_damaged(connection: sa.Connection) -> None:
+    """Rows whose state nobody can have written wait for a person."""
+    strange = queue.c.state.not_in((*_WAITING, TAKEN, SETTLING, PARKED))
+    values = {"state": PARKED, "due": 0, "reason": "damaged: the queue's row was in a state that there is not"}
+    connection.execute(queue.update().where(strange).values(values))
 
 
 def next_due(connection: sa.Connection, endpoint: str) -> int | None:

@@ -39,7 +39,7 @@ def verdicts(done: list[Judged]) -> list[str]:
         (UNLOCK, "done", Fate.KEEP, {"key": "K1", "answer": b"{}"}, "answered"),
         (UNLOCK, "refused", Fate.KEEP, {"key": "K1", "code": "not_found"}, "answered"),
         (UNLOCK, "sent", Fate.KEEP, {"key": "K1"}, "under_way"),
-        (UNLOCK, "unavailable", Fate.RELEASE, {"cause": "ANOTHER"}, "other"),
+        (UNLOCK, "unavailable", Fate.RELEASE, {"cause": "an event"}, "again"),
         ("schedule.list", "unavailable", Fate.RELEASE, {"request": {"doctorId": "D001"}}, "read"),
         (UNLOCK, "unavailable", Fate.RELEASE, {"request": {"order": "R1"}}, "invalid"),
         ("no.such", "unavailable", Fate.RELEASE, {"request": {"order": "R1"}}, "no_route"),
@@ -88,6 +88,13 @@ async def test_what_its_key_was_used_for_since_is_left_alone(tmp_path: Path) -> 
     assert (done.verdict, done.why) == (Verdict.OTHER, f"{second} has its key")
     assert row is not None
     assert row.state == "unavailable"
+
+
+async def test_what_was_given_the_answer_of_another_is_left_alone(tmp_path: Path) -> None:
+    async with hospital(tmp_path) as bus:
+        first = await bus.ended(UNLOCK, "unavailable", Fate.RELEASE)
+        second = await bus.ended(UNLOCK, "unavailable", Fate.RELEASE, cause=first)
+        assert [(one.verdict, one.why) for one in really(bus, second)] == [(Verdict.OTHER, f"{first} answered it")]
 
 
 async def test_what_is_replayed_holds_its_key_again(tmp_path: Path) -> None:
