@@ -48,16 +48,16 @@ def answer_result(operation: Operation, result: Result, jitter: Jitter) -> Answe
     if result.outcome is Outcome.ACCEPTED or (
         result.outcome is Outcome.UNKNOWN and operation.effect is not Effect.READ
     ):
-        return _pending(result, replayed)
+        return answer_pending(result, replayed)
     code, entry = _entry(operation.refusals, result)
     body = json.encode(problem_body(code, entry, exchange=result.exchange, errors=_errors(result)))
-    return Answer(entry.status, MEDIA_TYPE, body, replayed + _retry_after(entry.status, result.retry_after, jitter))
+    return Answer(entry.status, MEDIA_TYPE, body, replayed + retry_after(entry.status, result.retry_after, jitter))
 
 
 def answer_problem(problem: Problem, exchange: str, jitter: Jitter) -> Answer:
     """A problem that the facade itself raised."""
     status, body = encode_problem(problem, exchange)
-    return Answer(status, MEDIA_TYPE, body, tuple(problem.headers) + _retry_after(status, None, jitter))
+    return Answer(status, MEDIA_TYPE, body, tuple(problem.headers) + retry_after(status, None, jitter))
 
 
 def state_tree(result: Result, refusals: Mapping[str, Refusal]) -> dict[str, Tree]:
@@ -81,7 +81,8 @@ def state_tree(result: Result, refusals: Mapping[str, Refusal]) -> dict[str, Tre
     return state
 
 
-def _pending(result: Result, headers: tuple[Header, ...]) -> Answer:
+def answer_pending(result: Result, headers: tuple[Header, ...] = ()) -> Answer:
+    """Accepted or in doubt: where its end will be found."""
     entry = CATALOGUE["accepted" if result.outcome is Outcome.ACCEPTED else "settling"]
     message = {"zh": entry.zh, "en": entry.en}
     tree = {"exchange": result.exchange, "outcome": str(result.outcome), "message": message}
@@ -112,7 +113,7 @@ def _errors(result: Result) -> list[FieldError]:
     return [one if isinstance(one, FieldError) else FieldError(**one) for one in found]
 
 
-def _retry_after(status: int, seconds: float | None, jitter: Jitter) -> tuple[Header, ...]:
+def retry_after(status: int, seconds: float | None, jitter: Jitter) -> tuple[Header, ...]:
     """Spread over half as long again, so that all who were turned away do not come back in one second."""
     if status not in _RETRY_STATUSES or (status == 409 and seconds is None):
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,7 +14,18 @@ from prometheus_client import CollectorRegistry
 from esb.clock import Clock, Ids, SystemClock
 from esb.codecs import json
 from esb.contract import Contract, Operation
-from esb.facade.answer import JSON, Answer, Header, Jitter, answer_problem, answer_result, common_refusals, state_tree
+from esb.errors import Outcome
+from esb.facade.answer import (
+    JSON,
+    Answer,
+    Header,
+    Jitter,
+    answer_pending,
+    answer_problem,
+    answer_result,
+    common_refusals,
+    state_tree,
+)
 from esb.facade.metrics import Metrics
 from esb.facade.pages import Configuration, make_pages
 from esb.facade.pipeline import Pipeline
@@ -21,6 +33,7 @@ from esb.facade.problems import Problem
 from esb.facade.request import CLOSE, ClientGone, Head, Limits, Receive, Scope, read_tree
 from esb.facade.routing import Router, Target
 from esb.facade.running import Running
+from esb.model import Effect, Result
 from esb.observe import get_logger
 from esb.store import StoreError
 
@@ -42,7 +55,7 @@ class Facade:
     """The HTTP side of the bus. ``lifespan`` is entered before the first request and left after the last exchange.
 
     ``registry`` receives the facade's metrics and is what ``/metrics`` shows; ``configuration`` gives what ``/readyz``
-    says of the configuration in use.
+    says of the configuration in use. Without ``operations`` there are only the pages beside them.
     """
 
     def __init__(
@@ -57,6 +70,7 @@ class Facade:
         jitter: Jitter = random.random,
         drain_s: float = 10.0,
         configuration: Configuration | None = None,
+        operations: bool = True,
     ) -> None:
         registry = registry or CollectorRegistry()
         clock = clock or SystemClock()
@@ -67,7 +81,7 @@ class Facade:
         self._jitter = jitter
         self._drain_s = drain_s
         self._ids = Ids(clock)
-        self._router = Router([*contract.operations.values(), *contract.own.values()])
+        self._router = Router([*contract.operations.values(), *contract.own.values()] if operations else [])
         self._running = Running()
         self._metrics = Metrics(registry)
         self._open = True
@@ -107,6 +121,8 @@ class Facade:
             answer = answer_problem(problem, request.exchange, self._jitter)
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            answer = self._cut_off(request)
         except Exception as error:
             answer = self._failed(error, request)
         await _send(send, answer, request.id)
@@ -138,6 +154,7 @@ class Facade:
             operation.name, tree, key=key, principal=principal_of(scope), request_id=request.id
         )
         request.exchange = exchange.id
+        request.is_effect = operation.effect is not Effect.READ
         result = await self._running.run(operation.effect, self._pipeline.run(exchange), receive)
         return answer_result(operation, result, self._jitter)
 
@@ -152,6 +169,12 @@ class Facade:
         if result is None:
             raise Problem("not_found")
         return Answer(200, JSON, json.encode(state_tree(result, self._refusals)))
+
+    def _cut_off(self, request: _Request) -> Answer:
+        """The stop has waited long enough. What changes something goes on or is settled: its caller hears where."""
+        if request.is_effect:
+            return answer_pending(Result(Outcome.UNKNOWN, request.exchange))
+        return answer_problem(Problem("shutting_down", headers=[CLOSE]), request.exchange, self._jitter)
 
     def _failed(self, error: Exception, request: _Request) -> Answer:
         """The last resort. The log keeps class and place of the error only: its text may hold a body."""
@@ -183,11 +206,12 @@ class Facade:
 class _Request:
     """What is known of a request so far, for its answer, its metrics and the log line if it fails."""
 
-    __slots__ = ("exchange", "id", "operation", "values")
+    __slots__ = ("exchange", "id", "is_effect", "operation", "values")
 
     def __init__(self, request_id: str) -> None:
         self.id = request_id
         self.exchange = ""
+        self.is_effect = False
         self.operation = ""
         self.values: list[bytes] = []
 

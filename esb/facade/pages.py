@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from esb.clock import Clock
 from esb.codecs import json
+from esb.facade.answer import retry_after
 from esb.facade.pipeline import Pipeline
 from esb.facade.problems import MEDIA_TYPE, Problem, encode_problem
 
@@ -123,7 +125,9 @@ def _endpoints(state: Mapping[str, str | None]) -> dict[str, dict[str, str]]:
 
 
 def _json(status: int, tree: dict[str, Any]) -> Response:
-    return Response(json.encode(tree), status, media_type="application/json", headers={"cache-control": "no-store"})
+    headers = {"cache-control": "no-store"}
+    headers |= {name.decode(): value.decode() for name, value in retry_after(status, None, random.random)}
+    return Response(json.encode(tree), status, media_type="application/json", headers=headers)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

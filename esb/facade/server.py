@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from esb.facade.answer import retry_after
 from esb.facade.problems import CATALOGUE, MEDIA_TYPE, Problem, encode_problem
 
 MAX_HEAD = 64 * 1024
 HEAD_S = 10.0
+MAX_CONNECTIONS = 4000
 
 
 class _Corked:
@@ -47,7 +50,9 @@ class _Corked:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses a head over ``MAX_HEAD`` bytes or over ``HEAD_S`` seconds, and answers bad HTTP in our own form."""
+    """Refuses a head over ``MAX_HEAD`` bytes or over ``HEAD_S`` seconds, more than ``MAX_CONNECTIONS`` at once, and
+    answers bad HTTP in our own form.
+    """
 
     _head_size = 0
     _is_in_head = False
@@ -55,6 +60,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(cast("asyncio.Transport", _Corked(transport, self.loop)))
+        if len(self.connections) > MAX_CONNECTIONS:
+            return self._refuse("overloaded")
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,9 +112,10 @@ class BoundedProtocol(HttpToolsProtocol):
         status, body = encode_problem(Problem(code))
         head = (
             f"HTTP/1.1 {status} {CATALOGUE[code].en[:40]}\r\ncontent-type: {MEDIA_TYPE.decode()}\r\n"
-            f"content-length: {len(body)}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
+            f"content-length: {len(body)}\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
+        ).encode("ascii")
+        later = b"".join(b"%s: %s\r\n" % header for header in retry_after(status, None, random.random))
+        self.transport.write(head + later + b"\r\n" + body)
         self.transport.close()
 
 

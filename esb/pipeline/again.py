@@ -9,7 +9,7 @@ from esb.pipeline.backlog import Backlog
 from esb.pipeline.parts import Ending, Record
 from esb.policies.schedule import Schedule
 
-OUR_LIMITS = ("endpoint_down", "endpoint_busy", "store_unavailable")
+OUR_LIMITS = ("endpoint_down", "endpoint_busy", "rate_limited", "store_unavailable")
 OUR_FAULTS = ("mapping_failed", "internal_error")
 FAULTY_TRIES = 3
 

@@ -162,7 +162,8 @@ class Pipeline:
         lane = self._versions.current.lanes.get(exchange.operation)
         if lane is None:
             return Result(Outcome.UNAVAILABLE, exchange.id, code="no_route")
-        if self._in_flight >= self._most or self._store.full:
+        doubtful = exchange.effect is Effect.ONCE and self._settler.full
+        if self._in_flight >= self._most or self._store.full or doubtful:
             lane.counts["unavailable"].inc()
             return Result(Outcome.UNAVAILABLE, exchange.id, code="overloaded", retry_after=1.0 + 2.0 * self._uniform())
         record = Record(exchange, lane, self._clock.monotonic())

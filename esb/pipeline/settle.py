@@ -27,6 +27,7 @@ from esb.store import Fate, Row, State
 _AT_ONCE = 8
 _EVERY_S, _TIMES = 60.0, 60
 _LATER_S = 600.0
+_MOST_OPEN = 10_000
 _log = get_logger()
 
 
@@ -57,6 +58,11 @@ class Settler:
         self._open: dict[str, asyncio.Task[None]] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
         metrics.unknown_open.set_function(lambda: len(self._open))
+
+    @property
+    def full(self) -> bool:
+        """True when so much is in doubt that nothing more should be begun which could come into doubt."""
+        return len(self._open) >= _MOST_OPEN
 
     async def close(self) -> None:
         """Stop asking; the next start goes on."""

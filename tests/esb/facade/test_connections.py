@@ -283,3 +283,42 @@ async def test_requests_in_flight_do_not_mix(url: str, pipeline: ExamplePipeline
                 return (await answer.json())["asked"]
 
         assert await asyncio.gather(*(ask(n) for n in range(100))) == [f"k{n}" for n in range(100)]
+
+
+async def test_a_connection_over_the_bound_is_told_when_to_come_back(
+    contract: Contract, pipeline: ExamplePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F22, I10."""
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    alive = GET.replace(b"/v1/doctors", b"/healthz")
+    async with served(Facade(contract, pipeline)) as url:
+        async with connected(url), connected(url) as (reader, writer):
+            for _ in range(2):
+                writer.write(alive)
+                assert (await read_answer(reader))[0] == 200
+                status, headers, body = await talk(url, b"")
+                assert (status, json.loads(body)["code"], headers["connection"]) == (503, "overloaded", "close")
+                assert int(headers["retry-after"]) >= 1
+
+
+async def test_whom_a_stop_cuts_off_is_told_what_may_have_become_of_it(
+    contract: Contract, pipeline: ExamplePipeline
+) -> None:
+    """F09: a read may be asked again, something that changes the system is found under its exchange."""
+    read = pipeline.answers["doctor.search"] = Stall()
+    effect = pipeline.answers["registration.lock"] = Stall()
+    lock = {"json": LOCK, "headers": {"Idempotency-Key": "k"}}
+    async with aiohttp.ClientSession() as http:
+        async with served(Facade(contract, pipeline, drain_s=0.05), timeout_graceful_shutdown=0.1) as url:
+            asked = [
+                asyncio.create_task(http.get(f"{url}/v1/doctors")),
+                asyncio.create_task(http.post(f"{url}/v1/registrations/locks", **lock)),
+            ]
+            await asyncio.gather(read.entered.wait(), effect.entered.wait())
+        refused, pending = await asyncio.gather(*asked)
+        assert (refused.status, (await refused.json())["code"]) == (503, "shutting_down")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert (pending.status, pending.headers["location"][:14]) == (202, "/v1/exchanges/")
+    assert (read.how, effect.how) == ("cancelled", "")
+    effect.release.set()
+    await effect.ended.wait()
