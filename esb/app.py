@@ -10,11 +10,14 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from enum import StrEnum
 
 import uvicorn
 import uvloop
 
 from esb import observe, reload
+from esb.buffer import Buffer, SqlBuffer
+from esb.chores import Chores
 from esb.clock import Ids, SystemClock
 from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding
@@ -22,58 +25,71 @@ from esb.events import Subscribers
 from esb.facade import Facade, Limits, server_config
 from esb.inbound import Listeners
 from esb.observe import Metrics
-from esb.pipeline import Pipeline
+from esb.pipeline import Pipeline, Route
 from esb.reload import Reloader
 from esb.shadow import Shadows
-from esb.store import Kept, Pruner, Store, StoreError
+from esb.store import Store
+from esb.store.engines import address
 from esb.worker import Worker
 
-_PRUNE_S = 3600.0
-_TAKE_OVER_S = 5.0
+
+class Role(StrEnum):
+    """What of the bus a process is; all processes of a bus share a store."""
+
+    RUN = "run"
+    """Everything."""
+    SERVE = "serve"
+    """Answers the operations of the contract and settles what it asked."""
+    WORK = "work"
+    """Delivers what is queued, listens to the hospital's systems and passes their events on; of HTTP only its state."""
 
 
-def serve(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Run the whole bus until SIGINT or SIGTERM; raises ``ConfigError`` before anything was started.
+def serve(settings: Settings, environ: Mapping[str, str], role: Role = Role.RUN) -> None:
+    """Run the bus, or a part of it, until SIGINT or SIGTERM; raises ``ConfigError`` before anything was started.
 
     SIGHUP reloads the configuration; it waits from here on until the loop hears it, and is lost once that ends.
     """
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     try:
-        _run(settings, environ)
+        _run(settings, environ, role)
     except ConfigError:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
         raise
 
 
-def _run(settings: Settings, environ: Mapping[str, str]) -> None:
+def _run(settings: Settings, environ: Mapping[str, str], role: Role) -> None:
     clock = SystemClock()
     began = clock.monotonic()
     observe.configure(settings.log_level, clock.now, sys.stderr)
-    bus = Bus(settings, environ, clock)
+    bus = Bus(settings, environ, clock, role)
     listening = _listen(settings.host, settings.port)
     port = listening.getsockname()[1]
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         config = server_config(bus.facade, host=settings.host, port=port)
-        bus.ready = lambda: _log_start(settings.host, port, clock.monotonic() - began)
+        bus.ready = lambda: _log_start(role, settings.host, port, clock.monotonic() - began)
         runner.run(_Server(config, bus.reloader.request).serve(sockets=[listening]))
     if bus.failure:
         raise bus.failure
 
 
 class Bus:
-    """A whole bus: everything is loaded and checked when it is made, nothing is opened before ``lifespan``.
+    """A bus in its role: everything is loaded and checked when it is made, nothing is opened before ``lifespan``.
 
     ``ready`` is called once, when the first request can be answered; ``failure`` is why it never was.
     """
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], clock: SystemClock) -> None:
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], clock: SystemClock, role: Role = Role.RUN
+    ) -> None:
+        if role is not Role.RUN and address(settings.store).get_backend_name() == "sqlite":
+            raise _not_shared(role)
+        self._role = role
         self.failure: ConfigError | None = None
         self.ready: Callable[[], None] = lambda: None
         metrics = Metrics()
         loaded = reload.load(settings, environ, clock, metrics)
         contract = loaded.plan.contract
-        self._store = Store(settings.store, metrics)
-        self._clock, self._kept = clock, timedelta(days=settings.journal_days)
+        self._store = Store(settings.store, metrics, lease_s=settings.lease)
         self._shadows = Shadows(self._store, clock, metrics)
         self._pipeline = Pipeline(
             contract.operations,
@@ -85,8 +101,10 @@ class Bus:
             in_flight=settings.in_flight,
             version=loaded.digests.version,
             copy=self._shadows.copy,
+            buffer=_buffer(settings, self._store, clock, metrics, loaded.routes),
         )
-        self._worker = Worker(self._pipeline, clock, metrics)
+        self._worker = Worker(self._pipeline, clock, metrics, renew_s=settings.lease / 3)
+        self._chores = Chores(self._store, self._pipeline, clock, timedelta(days=settings.journal_days))
         self._subscribers = Subscribers(loaded.subscriptions, self._pipeline, self._store, clock, metrics)
         self._listeners = Listeners(
             loaded.inlets,
@@ -116,6 +134,7 @@ class Bus:
             registry=metrics.registry,
             clock=clock,
             configuration=self.reloader.state,
+            operations=role is not Role.WORK,
         )
 
     @asynccontextmanager
@@ -127,7 +146,9 @@ class Bus:
             self.failure = error
             raise
         _settle_memory()
-        works = (self._take_over(), self._prune(), self.reloader.run(), self._worker.run(), self._shadows.run())
+        works = [self.reloader.run(), self._chores.take_over(), self._shadows.run()]
+        if self._role is not Role.SERVE:
+            works += [self._worker.run(), self._chores.prune()]
         beside = [asyncio.create_task(work) for work in works]
         self.ready()
         try:
@@ -143,32 +164,14 @@ class Bus:
 
     async def _start(self) -> None:
         await self._pipeline.start()
+        if self._role is Role.SERVE:
+            return
         try:
             await self._subscribers.start()
             await self._listeners.start()
         except ConfigError:
             await self._pipeline.close()
             raise
-
-    async def _take_over(self) -> None:
-        """Of what others who share the store left behind when they died."""
-        while self._store.is_shared:
-            await asyncio.sleep(_TAKE_OVER_S)
-            try:
-                await self._pipeline.take_over()
-            except StoreError as error:
-                observe.get_logger().warning("nothing_taken_over", reason=str(error))
-
-    async def _prune(self) -> None:
-        """Delete what the journal need not keep any more, every hour."""
-        pruner = Pruner(self._store, self._clock, asyncio.sleep)
-        while True:
-            try:
-                rows = await pruner.prune(Kept(self._kept, self._pipeline.retentions()))
-                observe.get_logger().info("journal_pruned", rows=rows)
-            except StoreError as error:
-                observe.get_logger().warning("journal_not_pruned", reason=str(error))
-            await asyncio.sleep(_PRUNE_S)
 
 
 class _Server(uvicorn.Server):
@@ -193,6 +196,21 @@ class _Server(uvicorn.Server):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def _buffer(
+    settings: Settings, store: Store, clock: SystemClock, metrics: Metrics, routes: Mapping[str, Route]
+) -> Buffer:
+    """The store's own queue, or the broker of ``ESB_BROKER`` in front of it."""
+    if not settings.broker:
+        return SqlBuffer(store, clock)
+    try:
+        from esb.buffer.rabbit import Broker, RabbitBuffer
+    except ImportError:
+        hint = "pip install 'hospital-esb[rabbit]', or leave ESB_BROKER empty"
+        raise ConfigError([Finding("ESB_BROKER", 0, 0, "pika is not installed", hint)]) from None
+    queued = sorted({route.endpoint.name for route in routes.values() if route.config.is_queued})
+    return RabbitBuffer(store, clock, Broker(settings.broker, settings.broker_prefix), metrics, endpoints=queued)
+
+
 def _settle_memory() -> None:
     """What was loaded stays: the collector need not look at it again, nor run for every few requests.
 
@@ -203,8 +221,8 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _log_start(address: str, port: int, seconds: float) -> None:
-    observe.get_logger().info("bus_started", address=address, port=port, seconds=round(seconds, 3))
+def _log_start(role: Role, address: str, port: int, seconds: float) -> None:
+    observe.get_logger().info("bus_started", role=str(role), address=address, port=port, seconds=round(seconds, 3))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -213,3 +231,10 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         hint = "another bus may be running; choose a port with --port or ESB_PORT"
         raise ConfigError([Finding(f"{host}:{port}", 0, 0, f"cannot listen: {error.strerror}", hint)]) from None
+
+
+def _not_shared(role: Role) -> ConfigError:
+    hint = "set ESB_STORE to a postgresql:// address, or let one process be everything: esb run"
+    return ConfigError(
+        [Finding("ESB_STORE", 0, 0, f"esb {role} is one process of several, and they share a store", hint)]
+    )

@@ -130,8 +130,13 @@ def start_bus(
     folder: Path | None = None,
     environ: Mapping[str, str] | None = None,
     while_starting: Callable[[subprocess.Popen[str]], None] = lambda process: None,
+    module: str = "esb.cli",
+    role: str = "run",
 ) -> Iterator[Bus]:
-    """A bus in front of ``hospital``; give the ``folder`` of an earlier one to go on with its journal."""
+    """A bus in front of ``hospital``; give the ``folder`` of an earlier one to go on with its journal.
+
+    ``module`` has the command line that is run: a benchmark's own leaves something out of it. ``role`` is its command.
+    """
     with contextlib.ExitStack() as stack:
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bus-")))
         env = {
@@ -152,7 +157,7 @@ def start_bus(
             **(environ or {}),
         }
         log = stack.enter_context((folder / "log").open("w", encoding="utf-8"))
-        process = subprocess.Popen([sys.executable, "-m", "esb.cli", "run"], cwd=ROOT, env=env, stderr=log, text=True)
+        process = subprocess.Popen([sys.executable, "-m", module, role], cwd=ROOT, env=env, stderr=log, text=True)
         stack.callback(_end, process)
         while_starting(process)
         yield Bus(_port(process, folder / "log"), folder, process)

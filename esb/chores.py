@@ -1,0 +1,52 @@
+"""What is done now and then beside the exchanges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from esb.clock import Clock
+from esb.observe import get_logger
+from esb.pipeline import Pipeline
+from esb.store import Kept, Pruner, Store, StoreError
+
+_PRUNE_S = 3600.0
+_TAKE_OVER_S = 5.0
+_log = get_logger()
+
+
+class Chores:
+    """Each runs until it is cancelled; a store that is away only puts it off. ``kept`` is for exchanges whose route
+    says nothing else.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pipeline: Pipeline,
+        clock: Clock,
+        kept: timedelta,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store, self._pipeline, self._kept, self._sleep = store, pipeline, kept, sleep
+        self._pruner = Pruner(store, clock, sleep)
+
+    async def take_over(self) -> None:
+        """Of what others who share the store left behind when they died."""
+        while self._store.is_shared:
+            await self._sleep(_TAKE_OVER_S)
+            try:
+                await self._pipeline.take_over()
+            except StoreError as error:
+                _log.warning("nothing_taken_over", reason=str(error))
+
+    async def prune(self) -> None:
+        """Delete what the journal need not keep any more, every hour."""
+        while True:
+            try:
+                rows = await self._pruner.prune(Kept(self._kept, self._pipeline.retentions()))
+                _log.info("journal_pruned", rows=rows)
+            except StoreError as error:
+                _log.warning("journal_not_pruned", reason=str(error))
+            await self._sleep(_PRUNE_S)
