@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from esb.codecs import EncodeError, fhir, form, hl7v2, json, xml
+from esb.codecs import DecodeError, EncodeError, fhir, form, hl7v2, json, xml
 from esb.model import Tree
 
 
@@ -60,3 +60,20 @@ FORMATS: dict[str, Format] = {
     ),
     "json": Format(lambda data, _: json.decode(data), lambda tree, _: json.encode(tree)),
 }
+
+FRAME = b"\x0b\x1c\r\n\t \xef\xbb\xbf"
+"""What may stand around a message that is none of it: MLLP's frame, blank space, a byte order mark."""
+
+
+def guess(data: bytes) -> str:
+    """The format of a message by how it begins, ``json`` where that says nothing."""
+    start = data[:3]
+    if start == b"MSH":
+        return "hl7v2"
+    if start[:1] == b"<":
+        return "xml"
+    try:
+        tree = json.decode(data) if b'"resourceType"' in data else None
+    except DecodeError:
+        return "json"
+    return "fhir" if isinstance(tree, dict) and "resourceType" in tree else "json"

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from esb.codecs import DecodeError, json
-from esb.codecs.formats import FORMATS
+from esb.codecs import DecodeError
+from esb.codecs.formats import FORMATS, FRAME, guess
 from esb.codecs.yaml import nearest
 from esb.config.settings import Settings
 from esb.contract import Operation
@@ -49,8 +49,8 @@ class Chooser:
 
     def __init__(self, settings: Settings, plan: Plan, data: bytes, name: str) -> None:
         self.settings, self.plan, self.name = settings, plan, name
-        self.data = data.strip(_FRAME)
-        self.format = _format(self.data)
+        self.data = data.strip(FRAME)
+        self.format = guess(self.data)
 
     @cached_property
     def survey(self) -> Survey:
@@ -211,7 +211,7 @@ class Chooser:
 
     def _decoded(self, mapping: FieldMapping, text: str | None = None) -> Tree:
         """The answer as the mapping sees it, read by its system's adapter."""
-        data = self.data if text is None else text.encode().strip(_FRAME)
+        data = self.data if text is None else text.encode().strip(FRAME)
         endpoint = self._endpoint(mapping)
         if endpoint is None or data.startswith(b"MSH"):
             return self._plain(data)
@@ -225,30 +225,14 @@ class Chooser:
 
     def _plain(self, data: bytes) -> Tree:
         try:
-            tree = FORMATS[_format(data)].read(data, None)
+            tree = FORMATS[guess(data)].read(data, None)
         except DecodeError as error:
             raise CannotExplainError(f"{self.name}: {error.reason}") from None
-        return next(iter(tree.values())) if _format(data) == "xml" and isinstance(tree, dict) else tree
+        return next(iter(tree.values())) if guess(data) == "xml" and isinstance(tree, dict) else tree
 
     @staticmethod
     def _typed(operation: Operation | None, tree: Tree) -> Tree:
         return tree if operation is None else operation.typed(tree)
-
-
-_FRAME: Final = b"\x0b\x1c\r\n\t \xef\xbb\xbf"
-
-
-def _format(data: bytes) -> str:
-    start = data[:3]
-    if start == b"MSH":
-        return "hl7v2"
-    if start[:1] == b"<":
-        return "xml"
-    try:
-        tree = json.decode(data) if b'"resourceType"' in data else None
-    except DecodeError:
-        return "json"
-    return "fhir" if isinstance(tree, dict) and "resourceType" in tree else "json"
 
 
 def _fits(type_: str, tree: Tree, format: str) -> bool:

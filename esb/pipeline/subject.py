@@ -32,6 +32,11 @@ class Subject:
         answered = _of_kind(operation.answer_phi, "patient_id")
         return cls(owner, answered, _of_kind(operation.request_phi, "document"), blind)
 
+    @property
+    def is_somebody(self) -> bool:
+        """Whether any field says whom it is about."""
+        return bool(self.asked or self.answered or self.documents)
+
     def mark(self, request: Tree, answer: Tree = None) -> str:
         """Of this request and, when it has ended, its answer; empty where it is about nobody or nobody knows."""
         if self.blind is None:
