@@ -52,9 +52,12 @@ def kind(value: Tree) -> str:
     return "an HL7 message" if is_message(value) else "an HL7 segment" if is_segment(value) else "an object"
 
 
+_BY_NAME = (Message, Group)
+
+
 def is_message(value: Tree) -> bool:
     """Whether segments can be asked of it: a message or a group of one."""
-    return isinstance(value, Message | Group)
+    return isinstance(value, _BY_NAME)
 
 
 def is_segment(value: Tree) -> bool:
@@ -63,6 +66,8 @@ def is_segment(value: Tree) -> bool:
 
 def key(value: Tree, name: str) -> Tree:
     """The child ``name``, or None. Text has itself as ``#text`` and no attributes, so that XML elements read alike."""
+    if type(value) is Message:
+        return value.segments(name) or None
     if isinstance(value, dict):
         return value.get(name)
     if value is None:
@@ -89,10 +94,10 @@ def hl7(value: Tree, field: int, repetition: int, component: int, sub: int) -> T
 
     Repetition 0 is all of them: the list of one component, or of structures by component number.
     """
-    segment = item(value, 0)
+    segment = (value[0] if value else None) if type(value) is list else value
     if segment is None:
         return None
-    if not is_segment(segment):
+    if type(segment) is not Segment and not is_segment(segment):
         raise FunctionError(f"is {kind(segment)}, not an HL7 segment")
     if repetition:
         return _valued(segment, field, repetition, component, sub)
@@ -131,7 +136,7 @@ def component(value: Tree, number: int, sub: int) -> Tree:
 
     Of another structure the key with that number, and the key below it.
     """
-    if isinstance(value, Repetition):
+    if type(value) is Repetition:
         return value.part(number, sub) if sub else value.get(str(number))
     if isinstance(value, str):
         return (value or None) if number == 1 and sub < 2 else None

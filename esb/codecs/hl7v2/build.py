@@ -22,6 +22,7 @@ _special: Final = re.compile(r"[\x00-\x1f\x7f|^~\\&]").search
 """What is escaped or refused."""
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _DEEPEST: Final = 16
+_LISTS: Final = (list, tuple)
 _CONTENTS: Final = "a message is a list of segments, each with at least one field"
 
 Place = tuple[int, int, int, int]
@@ -62,7 +63,7 @@ def build(segments: Sequence[Tree], *, charset: str = "UNICODE UTF-8") -> Messag
 
 def flat(segments: Tree, deep: int = 0) -> list[Mapping[str, Tree]]:
     """The segments in order, whatever lists they are in. Raises ``EncodeError`` for what is no segment."""
-    if not isinstance(segments, list | tuple) or deep > _DEEPEST:
+    if not isinstance(segments, _LISTS) or deep > _DEEPEST:
         raise EncodeError(_CONTENTS, "$")
     found: list[Mapping[str, Tree]] = []
     for segment in segments:

@@ -112,6 +112,11 @@ def read(data: bytes, configured: str, default: str) -> tuple[str, str, str]:
     single bytes. Raises ``DecodeError``.
     """
     name = configured or declared(data) or default
+    if data.startswith(b"MSH|") and 27 not in data and (usual := _usual(name)):
+        try:
+            return data.decode(usual), usual, ""
+        except UnicodeError:
+            pass
     for candidate in _candidates(data, name):
         try:
             text = data.decode(candidate)
@@ -161,6 +166,13 @@ def _candidates(data: bytes, name: str) -> dict[str, None]:
     if data.startswith(b"\xef\xbb\xbf") or known[0].startswith("iso8859"):
         known = ["utf-8", *known]
     return dict.fromkeys([*known, "utf-8", "gb18030"])
+
+
+@lru_cache(256)
+def _usual(name: str) -> str:
+    """What a message in bytes of ASCII and without escape sequences is tried in first, where that is as declared."""
+    first = next(iter(_candidates(b"MSH|", name)))
+    return first if _is(first, name) else ""
 
 
 def _switching(name: str) -> str:
