@@ -26,7 +26,7 @@ _LOW = 2
 
 @dataclass(frozen=True, slots=True)
 class Performer:
-    """Replays in transactions of some hundred exchanges, each with its row in the audit: who, why and which.
+    """Replays in transactions of some hundred exchanges, a row in the audit for each: who, why and which.
 
     Cut short, it may be begun again with the same list: what is on its way or has ended is left alone. The first tries
     are spread to ``rate`` a second, behind those of replays that still wait. A queue is filled up to its bound and no
@@ -50,11 +50,11 @@ class Performer:
         due = _Due(max(now_ms(connection), last_due(connection)), self.rate)
         room = _Room(connection, self.plan)
         done = [self._one(connection, one, due, room) for one in judge(connection, ids, self.plan)]
-        changed = [one.id for one in done if one.verdict in CARRIED_OUT]
-        if changed:
-            details = {"exchanges": changed, "rate": self.rate}
-            act = audit.Act(self.clock.now(), audit.actor(), "replay", changed[0], self.reason, details)
-            audit.write(connection, act)
+        for one in done:
+            if one.verdict in CARRIED_OUT and one.row is not None:
+                details = {"operation": one.row.operation, "verdict": str(one.verdict), "was": one.why}
+                act = audit.Act(self.clock.now(), audit.actor(), "replay", one.id, self.reason, details)
+                audit.write(connection, act)
         return done
 
     def _one(self, connection: sa.Connection, one: Judged, due: _Due, room: _Room) -> Judged:

@@ -374,11 +374,11 @@ def counts(connection: sa.Connection) -> list[tuple[str, str, int, int]]:
     return [tuple(row) for row in connection.execute(query.group_by(queue.c.endpoint, queue.c.state))]
 
 
-def park_damaged(connection: sa.Connection) -> None:
-    """Rows whose state nobody can have written wait for a person."""
+def park_damaged(connection: sa.Connection) -> int:
+    """Rows whose state nobody can have written wait for a person; how many these were."""
     strange = queue.c.state.not_in((*_WAITING, TAKEN, SETTLING, PARKED))
     values = {"state": PARKED, "due": 0, "reason": "damaged: the queue's row was in a state that there is not"}
-    connection.execute(queue.update().where(strange).values(values))
+    return connection.execute(queue.update().where(strange).values(values)).rowcount
 
 
 def next_due(connection: sa.Connection, endpoint: str) -> int | None:

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from esb import audit
 from esb.buffer import Message, SqlBuffer, Where
 from esb.cli import main
 from esb.clock import SystemClock
 from esb.observe import Metrics
+from esb.pipeline.backlog import order_key
+from esb.pipeline.parts import canonical
 from esb.store import Store
+from esb.store.engines import transaction
 from tests.esb.buffer.suite import row
 from tests.esb.configured import ROOT
 
@@ -43,6 +47,13 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await store.close()
 
 
+def acts(store: Store) -> list[tuple[str, str, str]]:
+    """The audit, oldest first."""
+    with transaction(str(store.engine.url), writes=False) as connection:
+        assert audit.verify(connection).broken is None
+        return [(one.action, one.object, one.reason) for one in audit.entries(connection)][::-1]
+
+
 def esb(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["queue", *arguments])
 
@@ -68,10 +79,11 @@ async def test_one_is_shown_with_its_request_and_without_its_patient(running: An
 
 
 async def test_a_released_one_is_taken_by_the_bus_that_runs(running: tuple[SqlBuffer, Store]) -> None:
-    buffer, _ = running
+    buffer, store = running
     assert esb("release", "E1", "--reason", "the mapping is mended").output == "E1 released\n"
     (delivery,) = await buffer.take("his", 10)
     assert (delivery.message.id, delivery.tries) == ("E1", 0)
+    assert acts(store) == [("release", "E1", "the mapping is mended")]
     assert delivery.reason.startswith("released by ")
     assert delivery.reason.endswith(": the mapping is mended")
 
@@ -109,3 +121,105 @@ def test_a_store_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     done = esb("list")
     assert (done.exit_code, "holds no queue" in done.output) == (2, True)
     assert not (tmp_path / "none.db").exists()
+
+
+FULL = {
+    "orderNo": "R1",
+    "patientId": "P0000001",
+    "fee": 2500,
+    "slot": {
+        "slotId": "S1",
+        "scheduleId": "R1",
+        "departmentId": "010101",
+        "doctorId": "D001",
+        "start": "2026-01-16T08:30:00+08:00",
+        "end": "2026-01-16T09:00:00+08:00",
+    },
+}
+
+
+async def parked(buffer: SqlBuffer, exchange: str, reason: str, *, order: str = "", request: Any = FULL) -> None:
+    journalled = row(exchange, f"K{exchange}", canonical(request))._replace(operation="registration.lock")
+    now = int(SystemClock().now().timestamp() * 1000)
+    await buffer.accept(journalled, Message(exchange, "index", "registration.lock", 1, order, now))
+    (delivery,) = await buffer.take("index", 1)
+    await buffer.park(delivery, reason)
+
+
+async def test_parked_ones_are_taken_together_by_the_kind_of_reason(running: Any) -> None:
+    buffer, _ = running
+    for at in range(3):
+        await parked(buffer, f"G{at}", f"unavailable: order 20260{at} of 'R{at}' at 10.0.0.{at}:8080")
+    await parked(buffer, "G3", "mapping_failed: registration.lock.yaml:12: $fee is missing")
+    await parked(buffer, "G4", "mapping_failed: registration.lock.yaml:13: $fee is missing")
+    found = json.loads(esb("list", "--grouped", "--endpoint", "index", "--json").output)["groups"]
+    assert [(one["count"], one["reason"], one["example"]) for one in found] == [
+        (3, "unavailable: order # of # at #", "G0"),
+        (1, "mapping_failed: registration.lock.yaml:12: $fee is missing", "G3"),
+        (1, "mapping_failed: registration.lock.yaml:13: $fee is missing", "G4"),
+    ]
+    assert "5 parked messages of 3 kinds" in esb("list", "--grouped", "--endpoint", "index").output
+
+
+@pytest.mark.parametrize("command", ["release", "discard"])
+async def test_all_that_are_like_one_are_dealt_with(running: Any, command: str) -> None:
+    buffer, store = running
+    for at in range(3):
+        await parked(buffer, f"G{at}", f"unavailable: order {at}")
+    await parked(buffer, "G3", "malformed_answer: order 3")
+    done = esb(command, "--all-like", "G1", "--reason", "it is back")
+    assert done.exit_code == 0, done.output
+    assert [(act, what) for act, what, _ in acts(store)] == [(command, f"G{at}") for at in range(3)]
+    other = await buffer.find("G3")
+    assert other is not None
+    assert other.where is Where.PARKED
+
+
+async def test_an_edited_one_is_sent_as_it_is_now_and_was_is_in_the_journal(running: Any) -> None:
+    buffer, store = running
+    await parked(buffer, "G0", "mapping_failed: no such fee")
+    first = await store.find("G0")
+    done = esb("edit", "G0", "--set", "fee=1500", "--set", "slot.slotId=S2", "--reason", "wrong fee")
+    assert done.exit_code == 0, done.output
+    now = await store.find("G0")
+    assert (first is not None, now is not None) == (True, True)
+    assert json.loads(now.request) == {**FULL, "fee": 1500, "slot": {**FULL["slot"], "slotId": "S2"}}
+    assert (now.fingerprint, now.state, now.key) == (first.fingerprint, "accepted", "KG0")
+    with transaction(str(store.engine.url), writes=False) as connection:
+        (act,) = list(audit.entries(connection, action="edit"))
+    details = json.loads(act.details)
+    assert details["fields"] == ["fee", "slot.slotId"]
+    assert "2500" not in act.details
+    kept = await store.find(details["kept_as"])
+    assert (kept.request, kept.cause, kept.code, kept.state) == (first.request, "G0", "edited", "cancelled")
+    assert esb("release", "G0", "--reason", "mended").exit_code == 0
+    again = row("E9", "KG0", canonical(FULL))._replace(operation="registration.lock")
+    earlier = await store.open(again)
+    assert (earlier.exchange, earlier.same) == ("G0", True), "the client's own retry finds its exchange"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (("--set", "fee=much"), "'fee': 'much' is no integer"),
+        (("--set", "fees=1"), "the contract's request has no 'fees'"),
+        (("--set", "fee=-1"), "/fee"),
+        (("--unset", "patientId"), "patientId"),
+        (("--unset", "visitType"), "the request has no place 'visitType'"),
+        (("--set", "slot..x=1"), "is no path"),
+        (("--set", "orderNo=R2"), "says what it is ordered by"),
+    ],
+)
+async def test_what_the_contract_does_not_allow_is_not_set(running: Any, values: tuple[str, ...], said: str) -> None:
+    buffer, store = running
+    await parked(buffer, "G0", "mapping_failed: x", order=order_key("$orderNo", FULL))
+    done = esb("edit", "G0", *values, "--reason", "why")
+    assert (done.exit_code, said in done.output) == (1, True), done.output
+    assert json.loads((await store.find("G0")).request) == FULL
+    assert acts(store) == []
+
+
+async def test_what_may_have_arrived_is_not_edited(running: Any) -> None:
+    """The system may have it as it was, under the same key."""
+    done = esb("edit", "E2", "--set", "orderNo=R2", "--reason", "why")
+    assert (done.exit_code, "may have arrived as it was" in done.output) == (1, True)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
-from esb.clock import SHANGHAI, Clock
+from esb import audit
+from esb.clock import SHANGHAI, Clock, Ids
 from esb.codecs.json import decode
 from esb.config.settings import Settings
+from esb.config.subjects import load_blind
 from esb.contract import Operation, load_contract
 from esb.explain.masking import Masker
 from esb.model import Effect, Tree
+from esb.parked.editing import NotEditedError, edited, fingerprints, keep, store
+from esb.parked.likeness import grouped, likeness
 from esb.store import Fate, Row, State, queue
 from esb.store.bodies import unpack
 from esb.store.engines import transaction
+from esb.store.leases import now_ms
 from esb.store.queue import Queued
 from esb.store.tables import exchange
 
-_T = TypeVar("_T")
+_MOST = 1_000_000
 
 
 class NotParkedError(Exception):
@@ -33,9 +38,9 @@ class Desk:
     """The queues of one store. Every method raises ``ConfigError`` when the store cannot be used."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._ids = settings, clock, Ids(clock)
 
-    def list(self, where: tuple[str, ...], endpoint: str, most: int) -> list[dict[str, Tree]]:
+    def waiting(self, where: tuple[str, ...], endpoint: str, most: int) -> list[dict[str, Tree]]:
         """What waits, in the order of its acceptance."""
         with self._store() as connection:
             return [self._facts(row) for row in queue.listed(connection, where, endpoint, most)]
@@ -49,12 +54,55 @@ class Desk:
         shown = _masked(operation, decode(row.request)) if operation else "the contract has no such operation"
         return {**facts, "key": row.key, "received": row.received, "version": row.version, "request": shown}
 
-    def release(self, exchange_id: str, reason: str) -> None:
-        """Let it be tried again, with all its tries."""
+    def groups(self, operation: str, endpoint: str) -> list[dict[str, Tree]]:
+        """What is parked, alike ones taken together, the largest group first."""
         with self._store() as connection:
-            self._parked(connection, exchange_id)
-            values = {"state": queue.LATER, "due": 0, "tries": 0, "lost": 0, "reason": _by("released", reason)}
-            queue.change(connection, exchange_id, (queue.PARKED,), values)
+            found = grouped(self._all_parked(connection, operation, endpoint))
+        return [
+            {
+                "operation": one.operation,
+                "endpoint": one.endpoint,
+                "reason": one.reason,
+                "count": one.count,
+                "oldest_s": self._age(one.oldest),
+                "example": one.example,
+            }
+            for one in found
+        ]
+
+    def like(self, exchange_id: str) -> list[str]:
+        """The parked ones with the same operation, endpoint and kind of reason, itself among them."""
+        with self._store() as connection:
+            one = self._parked(connection, exchange_id)
+            others = self._all_parked(connection, one.operation, one.endpoint)
+        return [other.id for other in others if likeness(other) == likeness(one)]
+
+    def release(self, exchange_id: str, reason: str) -> None:
+        """Let it be tried again, with all its tries and all its time."""
+        with self._store() as connection:
+            parked = self._parked(connection, exchange_id)
+            queue.release(connection, parked, now_ms(connection), _by("released", reason))
+            self._audit(connection, "release", parked, reason)
+
+    def edit(self, exchange_id: str, texts: Mapping[str, str | None], reason: str) -> None:
+        """Change fields of its request, which stays parked; what was asked before is in the journal.
+
+        Raises ``NotEditedError``: where the contract does not allow it, and where the system may have the request as it
+        was.
+        """
+        with self._store() as connection:
+            parked = self._parked(connection, exchange_id)
+            if parked.sent:
+                raise NotEditedError(f"an earlier try of {exchange_id} may have arrived as it was: discard it")
+            row = _journalled(connection, exchange_id)
+            operation = self._operation(row.operation)
+            before = decode(row.request)
+            after = edited(operation, before, texts, parked.order_key)
+            kept = self._ids.new()
+            keep(connection, row, kept, self._now(), f"what was asked before it was {_by('edited', reason)}")
+            store(connection, row, operation, after, load_blind(self._settings.secrets, os.environ))
+            was, now = fingerprints(before, after)
+            self._audit(connection, "edit", parked, reason, fields=sorted(texts), kept_as=kept, before=was, after=now)
 
     def discard(self, exchange_id: str, reason: str) -> None:
         """End its exchange and free its key."""
@@ -66,10 +114,31 @@ class Desk:
                 state=(State.UNKNOWN if again else State.UNAVAILABLE).value,
                 code="outcome_unknown" if again else "discarded",
                 reason=f"{_by('discarded', reason)}; it was parked for {parked.reason}",
-                finished=self._clock.now().isoformat(timespec="milliseconds"),
+                finished=self._now(),
                 attempts=parked.tries,
             )
             queue.discard(connection, ended, Fate.AGAIN if again else Fate.RELEASE)
+            self._audit(connection, "discard", parked, reason)
+
+    def _audit(self, connection: sa.Connection, action: str, parked: Queued, reason: str, **more: Tree) -> None:
+        details = {"operation": parked.operation, "endpoint": parked.endpoint, "parked_for": parked.reason, **more}
+        audit.write(connection, audit.Act(self._clock.now(), audit.actor(), action, parked.id, reason, details))
+
+    def _all_parked(self, connection: sa.Connection, operation: str, endpoint: str) -> list[Queued]:
+        found = queue.listed(connection, (queue.PARKED,), endpoint, _MOST)
+        return [one for one in found if operation in ("", one.operation)]
+
+    def _operation(self, name: str) -> Operation:
+        found = load_contract(self._settings.schemas).operations.get(name)
+        if found is None:
+            raise NotEditedError(f"the contract has no operation '{name}'")
+        return found
+
+    def _now(self) -> str:
+        return self._clock.now().isoformat(timespec="milliseconds")
+
+    def _age(self, accepted: int) -> int:
+        return int((self._clock.now() - _moment(accepted)).total_seconds())
 
     def _store(self) -> AbstractContextManager[sa.Connection]:
         return transaction(self._settings.store)
@@ -89,13 +158,12 @@ class Desk:
         return found
 
     def _facts(self, row: Queued) -> dict[str, Tree]:
-        age = self._clock.now() - _moment(row.accepted)
         return {
             "id": row.id,
             "operation": row.operation,
             "endpoint": row.endpoint,
             "where": row.state,
-            "age_s": int(age.total_seconds()),
+            "age_s": self._age(row.accepted),
             "tries": row.tries,
             "may_have_arrived": row.sent,
             "next": _moment(row.due).isoformat(timespec="seconds") if row.due and row.state == queue.LATER else None,
@@ -105,7 +173,7 @@ class Desk:
 
 
 def _by(done: str, reason: str) -> str:
-    return f"{done} by {getpass.getuser()}: {reason}"
+    return f"{done} by {audit.actor()}: {reason}"
 
 
 def _moment(milliseconds: int) -> datetime:
