@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from esb.buffer import SqlBuffer
 from esb.clock import SHANGHAI, Ids, SystemClock
 from esb.codecs import yaml
 from esb.config.routes import EndpointConfig, RouteConfig
@@ -211,6 +212,10 @@ def mapping(operation: str, text: str | None = None) -> Mapping:
     return compile_mapping(yaml.load(text, f"{operation}.yaml"), text, Codes({}))
 
 
+SHARED = ""
+"""The PostgreSQL database that ``Bus`` works on, by default a file of its own; ``tests/esb/pipeline/conftest.py``."""
+
+
 class Bus:
     """A running pipeline with one endpoint, and what tests ask of it."""
 
@@ -220,7 +225,8 @@ class Bus:
         self.his = ScriptedAdapter()
         config = EndpointConfig.model_validate({"adapter": "his", "dialect": "his", "limits": limits})
         endpoint = Endpoint("his", config, self.his, clock=clock, metrics=self.metrics, sleep=sleep)
-        self.store = Store(f"sqlite:///{file}", self.metrics, linger_s=0.001)
+        self.store = Store(SHARED or f"sqlite:///{file}", self.metrics, linger_s=0.001)
+        more.setdefault("buffer", SqlBuffer(self.store, clock, now=lambda _: int(clock.now().timestamp() * 1000)))
         mappings = more.pop("mappings", {})
         lanes = {
             name: Route(RouteConfig.model_validate({"to": "his", **route}), endpoint, mapping(name, mappings.get(name)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -222,12 +223,16 @@ async def test_close_waits_for_an_effect_under_way(tmp_path: Path) -> None:
 
 
 def _forbid_writes(bus: Bus, forbidden: list[bool]) -> None:
-    """While ``forbidden`` holds something SQLite answers as it does for a read-only file."""
+    """While ``forbidden`` holds something the database answers as it does when it is read-only."""
     forbidden.append(True)
     bus.store.engine.dispose()
-    sqlalchemy.event.listen(
-        bus.store.engine, "connect", lambda dbapi, _: dbapi.execute(f"PRAGMA query_only={len(forbidden)}")
-    )
+    setting = "SET SESSION default_transaction_read_only = {}" if bus.store.is_shared else "PRAGMA query_only={}"
+
+    def connected(dbapi: Any, _: Any) -> None:
+        dbapi.execute(setting.format(len(forbidden)))
+        dbapi.commit()
+
+    sqlalchemy.event.listen(bus.store.engine, "connect", connected)
 
 
 async def test_when_the_store_cannot_write_effects_are_refused_before_sending_and_reads_go_on(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from esb.errors import Outcome, Refused, Unavailable
 from esb.model import Result, Tree
 from esb.spi import Call
 from esb.store import State
+from esb.store.tables import places
 from tests.esb.kit import ABSENT, GOOD_LOCK, MAPPINGS, Bus, FakeClock, hang, prune, running, silence, until
 
 ORDER = {"orderNo": "R1"}
@@ -215,7 +216,7 @@ async def test_what_takes_the_worker_with_it_is_parked_in_the_end(tmp_path: Path
         accepted = await free(bus)
         for _ in range(6):
             await bus.pipeline.buffer.take("his", 1)
-            await bus.pipeline.buffer.start()
+            bus.clock.at += 61
         await deliver(bus)
         entry = await bus.pipeline.buffer.find(accepted.exchange)
     assert entry is not None
@@ -228,7 +229,7 @@ async def test_a_damaged_row_of_the_journal_is_parked_and_the_worker_lives(tmp_p
         bus.his.does("Free", GOOD_LOCK)
         accepted = await free(bus)
         await bus.store.transact(
-            lambda one: one.exec_driver_sql("UPDATE exchange SET request = ?", (b"\x00{",))
+            lambda one: one.exec_driver_sql(f"UPDATE exchange SET request = {places(one.dialect, 1)}", (b"\x00{",))
         )  # fmt: skip
         for _ in range(3):
             await deliver(bus)
@@ -364,6 +365,7 @@ async def test_after_a_crash_what_was_sent_once_is_settled_and_what_may_be_is_se
     async with queued(tmp_path) as second:
         second.his.does("Find", GOOD_LOCK)
         second.his.does("Free", GOOD_LOCK)
+        second.clock.at += 61
         assert await deliver(second) == 2
         await second.until(lock.exchange, "done")
         assert (await found(second, again.exchange)).outcome is Outcome.DONE
