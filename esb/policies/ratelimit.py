@@ -12,13 +12,18 @@ _NO_WAIT_S = 1e-6
 
 
 class RateLimit:
-    """A token bucket of ``count`` tokens refilled over ``per_s`` seconds; callers are served in the order they came."""
+    """At most ``count`` calls in any ``per_s`` seconds: a tenth of them may go at once, the others follow evenly.
+
+    A bucket of ``count`` tokens would let twice as many go in the first ``per_s`` seconds of a burst. Callers are
+    served in the order they came.
+    """
 
     def __init__(self, clock: Clock, sleep: Callable[[float], Awaitable[object]], count: int, per_s: float) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._interval = per_s / count
-        self._burst = per_s - self._interval
+        at_once = max(1, count // 10)
+        self._interval = per_s / (count - at_once + 1)
+        self._burst = (at_once - 1) * self._interval
         self._next = clock.monotonic() - per_s
 
     async def enter(self, wait_s: float) -> None:

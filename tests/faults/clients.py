@@ -32,10 +32,14 @@ def kind_of(status: int, body: Mapping[str, Any]) -> Kind:
 
 
 class Frontend:
-    """A patient's frontend. ``tries`` bounds how often it asks for one thing; a refusal for good ends it sooner."""
+    """A patient's frontend. ``tries`` bounds how often it asks for one thing; a refusal for good ends it sooner.
+
+    ``retry_after`` is what the last answer asked for, in seconds; 0 when it did not.
+    """
 
     def __init__(self, site: Site, session: aiohttp.ClientSession, name: str = "c", tries: int = 60) -> None:
         self._site, self._session, self._name, self._tries = site, session, name, tries
+        self.retry_after = 0
 
     async def lock(self, order: str, slot: Mapping[str, Any]) -> Entry:
         """Take a place."""
@@ -78,6 +82,7 @@ class Frontend:
             headers = {"Idempotency-Key": key}
             async with self._session.request(method, self._site.url + path, json=body, headers=headers) as answer:
                 told = await answer.json(content_type=None)
+                self.retry_after = int(answer.headers.get("Retry-After", 0))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return note(self._site.log, Kind.INFO, operation, key, **known)
         exchange = told["exchange"] if answer.status == 202 else ""
@@ -85,10 +90,10 @@ class Frontend:
         return note(self._site.log, kind, operation, key, exchange=exchange, status=answer.status, **known)
 
 
-def browsing() -> aiohttp.ClientSession:
-    """A session of many frontends; an answer is waited for at most ten seconds."""
+def browsing(seconds: float = 10.0) -> aiohttp.ClientSession:
+    """A session of many frontends; an answer is waited for so long."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10))
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=seconds))
 
 
 async def send_message(site: Site, control: str, tries: int = 60) -> Entry:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.bus_process import Bus, start_bus
-from tests.faults.backends import Backend
+from tests.faults.backends import Backend, Services, made
 from tests.faults.cluster import free_port
 from tests.faults.history import EFFECTS, MESSAGE, Entry, History, Kind, Log, Violation, judge
 from tests.journeys.conftest import QUICK
@@ -136,6 +137,26 @@ class Site:
         return ends
 
 
+@contextlib.asynccontextmanager
+async def standing(
+    hospital: Sandbox,
+    services: Services,
+    folder: Path,
+    changes: Mapping[str, str],
+    backend: str = "sqlite-sql",
+    **environ: str,
+) -> AsyncIterator[Site]:
+    """A site that serves, for one test."""
+    with made(backend, folder, services) as stands_on:
+        site = Site(hospital, stands_on, folder, changes, **environ)
+        await asyncio.to_thread(site.start)
+        site.fresh()
+        try:
+            yield site
+        finally:
+            await asyncio.to_thread(site.stop)
+
+
 def note(log: Log, kind: Kind, operation: str, key: str, **more: Any) -> Entry:
     """Write down what a client did or heard just now."""
     entry = Entry(time.time(), more.pop("client", "c"), kind, operation, key, **more)
@@ -143,4 +164,4 @@ def note(log: Log, kind: Kind, operation: str, key: str, **more: Any) -> Entry:
     return entry
 
 
-__all__ = ["DIRECT", "KILLED", "MESSAGE", "QUEUED", "Site", "note"]
+__all__ = ["DIRECT", "KILLED", "MESSAGE", "QUEUED", "Site", "note", "standing"]

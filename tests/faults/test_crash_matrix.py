@@ -19,7 +19,7 @@ from tests.faults.backends import NAMES, RUNS, Services, made
 from tests.faults.clients import Frontend, browsing, send_message
 from tests.faults.history import Kind
 from tests.faults.proxy import Hold, Proxy
-from tests.faults.site import DIRECT, QUEUED, Site
+from tests.faults.site import DIRECT, QUEUED, Site, standing
 from tests.journeys.conftest import open_slot
 from tests.sandbox_process import Sandbox
 
@@ -131,10 +131,8 @@ async def test_killed_while_the_bytes_are_with_the_hospital_and_its_answer_is_on
 ) -> None:
     """CP04, F05: the hospital did it, the answer is held back, kill -9."""
     async with Proxy(("127.0.0.1", hospital.http)) as proxy:
-        with made("sqlite-sql", tmp_path, services) as backend:
-            site = Site(hospital, backend, tmp_path, DIRECT, HIS_URL=f"http://127.0.0.1:{proxy.port}/soap/his")
-            await asyncio.to_thread(site.start)
-            site.fresh()
+        his = f"http://127.0.0.1:{proxy.port}/soap/his"
+        async with standing(hospital, services, tmp_path, DIRECT, HIS_URL=his) as site:
             slot = await asyncio.to_thread(open_slot, site.bus)
             proxy.script(Hold())
             async with browsing() as session:
@@ -145,6 +143,5 @@ async def test_killed_while_the_bytes_are_with_the_hospital_and_its_answer_is_on
                 await asyncio.to_thread(site.start)
                 assert (await locked).kind is Kind.OK
             assert await asyncio.to_thread(site.verdict) == []
-            site.stop()
         assert proxy.seen["Hold"] == 1
         assert len(hospital.control.requests(operation="LockRegistration")) == 1

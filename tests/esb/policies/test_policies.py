@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -179,12 +180,23 @@ async def test_a_place_given_to_one_who_was_cancelled_goes_to_the_next() -> None
     assert bulkhead.in_flight == 0
 
 
-async def test_a_burst_passes_and_the_rest_is_spaced() -> None:
+@pytest.mark.parametrize(("count", "per_s", "at_once"), [(1, 3.0, 1), (5, 1.0, 1), (60, 1.0, 6), (300, 60.0, 30)])
+async def test_never_more_calls_go_in_any_stretch_of_time_than_the_system_bears(
+    count: int, per_s: float, at_once: int
+) -> None:
+    """F21: from the first call of a burst on, not only on average."""
     clock = FakeClock()
-    limit = RateLimit(clock, clock.sleep, 5, 1.0)
-    for _ in range(8):
-        await limit.enter(10)
-    assert clock.slept == pytest.approx([0.2, 0.2, 0.2])
+    limit = RateLimit(clock, clock.sleep, count, per_s)
+    times = []
+    for _ in range(3 * count):
+        with contextlib.suppress(Limited):
+            await limit.enter(10)
+            times.append(clock.at)
+            continue
+        clock.at += per_s / count
+    assert len([at for at in times if at == times[0]]) == at_once
+    assert max(sum(at <= other < at + per_s - 1e-6 for other in times) for at in times) == min(count, len(times))
+    assert times[-1] - times[0] < 4 * per_s, "it bears nearly as much as it may"
 
 
 async def test_who_would_wait_past_the_deadline_or_too_long_is_refused_and_takes_no_token() -> None:
