@@ -13,17 +13,20 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from adapters.hl7v2 import lint
 from adapters.hl7v2.connection import Line, Pool
+from adapters.hl7v2.later import AWAITED
 from adapters.hl7v2.listening import ListenerSettings, ServerTls
 from adapters.hl7v2.pipelined import SharedPool
+from adapters.hl7v2.sequence import Sequence as Numbers
 from adapters.hl7v2.server import listen
 from adapters.hl7v2.settings import Settings, Tls
 from esb.codecs import DecodeError, EncodeError, hl7v2
 from esb.codecs.hl7v2 import Message
-from esb.spi import Call, Description, Malformed, OutcomeUnknown, Refused, Tree, Unavailable
+from esb.spi import Call, Description, Malformed, OutcomeUnknown, Refused, Tree, Unavailable, Wire
 
 __all__ = ["Hl7v2Adapter", "ListenerSettings", "ServerTls", "Settings", "Tls", "connect", "decode", "listen"]
 
@@ -36,6 +39,7 @@ class Hl7v2Adapter:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = Pool(settings) if settings.in_flight == 1 else SharedPool(settings)
+        self._numbers, self._in_turn = (Numbers() if settings.sequence else None), asyncio.Lock()
 
     @property
     def late_answers(self) -> int:
@@ -45,6 +49,44 @@ class Hl7v2Adapter:
     async def call(self, action: str, payload: Tree, call: Call) -> Message:
         """See the module and ``esb.spi.Adapter``."""
         message = self._message(action, payload, call)
+        if self._settings.later_answers:
+            return await self._answered_later(message, call)
+        if self._numbers is not None:
+            return await self._counted(self._numbers, action, payload, call)
+        return _judged(await self._exchanged(message, call))
+
+    async def _answered_later(self, message: Message, call: Call) -> Message:
+        """The application's answer, which a listener hears."""
+        with AWAITED.expecting(self._settings.later_answers, _of_header(message, 10)) as later:
+            answer = await self._exchanged(message, call)
+            if answer.get("MSA", 0, 1) != "CA":
+                return _judged(answer)
+            try:
+                async with asyncio.timeout(call.remaining()):
+                    return _judged(self._read(await later, call))
+            except TimeoutError:
+                raise OutcomeUnknown("it was accepted, and the application did not answer in time") from None
+
+    async def _counted(self, numbers: Numbers, action: str, payload: Tree, call: Call) -> Message:
+        async def ask(number: int) -> Message:
+            own = {"MSH-10": f"{control_id(call, action)[:19]}S", "MSH-13": number}
+            message = hl7v2.build([self._header(action, call) | own], charset=self._settings.charset)
+            return await self._exchanged(message, replace(call, wire=Wire()))
+
+        async def send(number: int) -> Message:
+            return await self._exchanged(self._message(action, payload, call, number), call)
+
+        try:
+            async with asyncio.timeout(call.remaining()):
+                await self._in_turn.acquire()
+        except TimeoutError:
+            raise Unavailable("another message was under way until the deadline") from None
+        try:
+            return _judged(await numbers.converse(ask, send))
+        finally:
+            self._in_turn.release()
+
+    async def _exchanged(self, message: Message, call: Call) -> Message:
         connection = await self._pool.take(call)
         try:
             answer = await self._converse(connection, message, call)
@@ -55,7 +97,7 @@ class Hl7v2Adapter:
             raise
         finally:
             self._pool.give(connection)
-        return _judged(answer)
+        return answer
 
     def preview(self, action: str, payload: Tree, call: Call) -> str:
         """The message, a segment a line."""
@@ -78,8 +120,10 @@ class Hl7v2Adapter:
         """By HL7's own tables, in the version of the settings; see ``esb.spi.Described``."""
         return lint.describe(action, self._settings.version)
 
-    def _message(self, action: str, payload: Tree, call: Call) -> Message:
+    def _message(self, action: str, payload: Tree, call: Call, number: int | None = None) -> Message:
         header = self._header(action, call)
+        if number is not None:
+            header["MSH-13"] = number
         body = []
         try:
             for segment in hl7v2.flat([payload]):
@@ -116,7 +160,7 @@ class Hl7v2Adapter:
         if connection.closed:
             raise Unavailable("the connection was closed before anything was sent")
         wanted = _of_header(message, 10)
-        commit_is_final = _of_header(message, 16) == "NE"
+        commit_is_final = _of_header(message, 16) == "NE" or bool(self._settings.later_answers)
         connection.expect(wanted)
         call.wire.sending(frame)
         connection.send(frame)

@@ -41,9 +41,13 @@ _MAX_TEXT = 200
 
 
 class Writer:
-    """Writes acknowledgements to one message. ``stamp`` is MSH-7 and ``own_id`` MSH-10 of what it writes."""
+    """Writes acknowledgements to one message. ``stamp`` is MSH-7 and ``own_id`` MSH-10 of what it writes.
 
-    def __init__(self, message: Message, stamp: str, own_id: str) -> None:
+    ``asks`` is MSH-15 of an application acknowledgement in enhanced mode.
+    """
+
+    def __init__(self, message: Message, stamp: str, own_id: str, asks: str = "NE") -> None:
+        self._asks = asks
         header = message.segments("MSH")[0]
         self._fields = header.fields()
         self._syntax: Syntax = message.syntax
@@ -84,7 +88,7 @@ class Writer:
         rest = [self._stamp, "", kind, self._own_id + suffix, field(11) or "P", field(12)]
         charset = ["", "", "", "", "", declared] if declared else []
         if suffix:
-            charset = ["", "", "NE", "NE", "", declared]
+            charset = ["", "", self._asks, "NE", "", declared]
         return self.joined(*begin, *rest, *charset)
 
     def message_type(self, code: str, event: str, structure: str) -> str:

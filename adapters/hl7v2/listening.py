@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from adapters.hl7v2.acknowledge import Mode
+from adapters.hl7v2.settings import Tls
 from esb.codecs.hl7v2.charsets import codec
 from esb.spi import AdapterSettings, ConfigError, Finding
 
@@ -30,11 +31,13 @@ class ListenerSettings(AdapterSettings):
     strict closes a connection at the first byte outside of a frame. ``unreadable`` is what a frame that is no HL7 v2
     hears. ``acknowledge``: by the message's MSH-15 and MSH-16, or the mode that the sender understands whatever it
     writes there. ``sequence``: MSH-13 is checked and MSA-4 answered. ``same_id_s``: for so long an id stands for one
-    message, 0 for ever. A frame that has begun must end within ``frame_s`` and a second more for every
-    ``bytes_per_s``. ``max_unfinished_bytes`` is what frames that have begun may take together: over it the connection
-    that asks for more is closed, or, when that one has less than its equal share, the one that has most. ``idle_s`` 0
-    keeps silent connections open. ``in_flight`` messages of one connection wait for their answer at most; then it is
-    not read.
+    message, 0 for ever. ``answer_to`` is where application acknowledgements of enhanced mode are sent,
+    ``mllp://host:port``, each for ``answer_for_s`` at most; ``answer_tls`` makes that ``mllps``. ``later_answers`` is
+    the word by which a client waits for answers that come here. A frame that has begun must end within ``frame_s`` and
+    a second more for every ``bytes_per_s``. ``max_unfinished_bytes`` is what frames that have begun may take together:
+    over it the connection that asks for more is closed, or, when that one has less than its equal share, the one that
+    has most. ``idle_s`` 0 keeps silent connections open. ``in_flight`` messages of one connection wait for their
+    answer at most; then it is not read.
     """
 
     listen: str
@@ -46,6 +49,10 @@ class ListenerSettings(AdapterSettings):
     acknowledge: Mode = "by_message"
     sequence: bool = False
     same_id_s: float = Field(0.0, ge=0)
+    answer_to: str = ""
+    answer_tls: Tls | None = None
+    answer_for_s: float = Field(600.0, gt=0)
+    later_answers: str = ""
     max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     max_unfinished_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     max_connections: int = Field(200, ge=1, le=10_000)
@@ -54,9 +61,11 @@ class ListenerSettings(AdapterSettings):
     bytes_per_s: int = Field(1024, ge=1)
     idle_s: float = Field(0.0, ge=0)
 
-    @field_validator("listen")
+    @field_validator("listen", "answer_to")
     @classmethod
-    def _address(cls, value: str) -> str:
+    def _address(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.field_name == "answer_to":
+            return value
         try:
             found = urlsplit(value)
             port = found.port
@@ -77,6 +86,8 @@ class ListenerSettings(AdapterSettings):
     def _secured(self) -> ListenerSettings:
         if (self.tls is not None) != self.listen.startswith("mllps:"):
             raise ValueError("mllps:// needs 'tls' with 'cert' and 'key', and 'tls' needs mllps://")
+        if (self.answer_tls is not None) != self.answer_to.startswith("mllps:"):
+            raise ValueError("'answer_to: mllps://' needs 'answer_tls', and 'answer_tls' needs mllps://")
         return self
 
     @model_validator(mode="after")
@@ -87,8 +98,16 @@ class ListenerSettings(AdapterSettings):
 
     @property
     def address(self) -> tuple[str, int]:
-        found = urlsplit(self.listen)
-        return str(found.hostname), int(found.port or 0)
+        return _split(self.listen)
+
+    @property
+    def answer_address(self) -> tuple[str, int]:
+        return _split(self.answer_to)
+
+
+def _split(address: str) -> tuple[str, int]:
+    found = urlsplit(address)
+    return str(found.hostname), int(found.port or 0)
 
 
 def server_context(tls: ServerTls) -> ssl.SSLContext:

@@ -9,9 +9,11 @@ from collections import deque
 from functools import partial
 from typing import cast
 
-from adapters.hl7v2.acknowledge import Writer, answers
+from adapters.hl7v2.acknowledge import Writer, answers, commit_wanted
+from adapters.hl7v2.later import AWAITED, Courier, parted
 from adapters.hl7v2.listening import ListenerSettings, server_context
 from adapters.hl7v2.reply import respond
+from adapters.hl7v2.settings import tls_context
 from esb.codecs import DecodeError, hl7v2
 from esb.codecs.hl7v2 import Framer, Message
 from esb.spi import Clock, Flaw, Inbound, Intake, SystemClock
@@ -38,6 +40,8 @@ class MllpListener:
         self.unfinished = 0
         self.is_closing = False
         self._tls = server_context(settings.tls) if settings.tls else None
+        self._answer_tls = tls_context(settings.answer_tls) if settings.answer_tls else None
+        self.courier: Courier | None = None
         self._clock = clock or SystemClock()
         self._second, self._stamp = -1, ""
         self._prefix = f"L{int(self._clock.now().timestamp()):x}"
@@ -56,7 +60,9 @@ class MllpListener:
     async def serve(self, sock: socket.socket, intake: Intake) -> None:
         """See ``esb.spi.Listener``."""
         self.intake = intake
-        loop = asyncio.get_running_loop()
+        settings, loop = self.settings, asyncio.get_running_loop()
+        if settings.answer_to:
+            self.courier = Courier(settings.answer_address, settings.answer_for_s, self._answer_tls, intake.count)
         self._server = await loop.create_server(lambda: Peer(self), sock=sock, ssl=self._tls, backlog=1024)
         self._ticking = loop.call_later(_TICK_S, self._tick)
 
@@ -74,6 +80,8 @@ class MllpListener:
             await asyncio.wait([peer.gone for peer in peers], timeout=seconds)
         for peer in peers:
             peer.abort()
+        if self.courier is not None:
+            await self.courier.close(seconds)
 
     def hold(self, peer: Peer, more: int) -> None:
         """Count bytes that a connection keeps for a frame that has not ended; over the budget one has to go."""
@@ -107,7 +115,8 @@ class MllpListener:
         if now.second != self._second:
             self._second, self._stamp = now.second, now.strftime("%Y%m%d%H%M%S")
         self._written += 1
-        return Writer(message, self._stamp, f"{self._prefix}{self._written:x}")
+        own_id = f"{self._prefix}{self._written:x}"
+        return Writer(message, self._stamp, own_id, "AL" if self.courier else "NE")
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -123,6 +132,7 @@ class Peer(asyncio.Protocol):
         self._listener, self._settings, self._intake = listener, listener.settings, listener.intake
         self._framer = Framer(listener.settings.max_frame_bytes)
         self._due: deque[asyncio.Future[bytes]] = deque()
+        self._parted: set[asyncio.Future[bytes]] = set()
         self._loop = asyncio.get_running_loop()
         self._last = self._began = self._loop.time()
         self._transport: asyncio.Transport | None = None
@@ -217,6 +227,8 @@ class Peer(asyncio.Protocol):
 
     def _message(self, raw: bytes) -> None:
         inbound, writer, accept, application = self._listener.read(raw, self._address)
+        if self._settings.later_answers and self._was_awaited(inbound, writer, accept):
+            return
         if inbound.kind.startswith("ACK"):
             self._intake.count("stray_acks")
             return
@@ -225,10 +237,27 @@ class Peer(asyncio.Protocol):
             if self._settings.unreadable == "close":
                 self.finish()
             return
-        self._take(inbound, partial(answers, writer, self._settings.acknowledge, accept, application))
+        mode = self._settings.acknowledge
+        self._take(inbound, partial(answers, writer, mode, accept, application))
+        if self._listener.courier is not None and commit_wanted(mode, accept, application) is not None:
+            self._parted.add(self._due[-1])
+
+    def _was_awaited(self, inbound: Inbound, writer: Writer, accept: str) -> bool:
+        """Whether it is an application's answer to a message of ours; who wants to hear that it came hears it."""
+        control = inbound.message.get("MSA", 0, 2) if inbound.message is not None else None
+        if not control:
+            return False
+        is_awaited = AWAITED.tell(self._settings.later_answers, control, inbound.raw)
+        self._intake.count("later_answers" if is_awaited else "stray_acks")
+        done: asyncio.Future[bytes] = self._loop.create_future()
+        done.set_result(writer.write("CA", None) if accept in ("AL", "SU") else b"")
+        self._queue(done)
+        return True
 
     def _take(self, inbound: Inbound, answer: partial[bytes]) -> None:
-        done = self._intake.take(inbound, answer)
+        self._queue(self._intake.take(inbound, answer))
+
+    def _queue(self, done: asyncio.Future[bytes]) -> None:
         self._due.append(done)
         done.add_done_callback(self._answer)
         if len(self._due) >= self._settings.in_flight or self._intake.full:
@@ -287,7 +316,8 @@ class Peer(asyncio.Protocol):
     def _answer(self, _: asyncio.Future[bytes]) -> None:
         due, ready = self._due, []
         while due and due[0].done():
-            ready.append(due.popleft().result())
+            done = due.popleft()
+            ready.append(self._commit(done) if done in self._parted else done.result())
         if ready and self._transport is not None and not self._transport.is_closing():
             data = ready[0] if len(ready) == 1 else b"".join(ready)
             if data:
@@ -296,6 +326,14 @@ class Peer(asyncio.Protocol):
             self._end_if_done()
         elif self._is_paused:
             self._resume()
+
+    def _commit(self, done: asyncio.Future[bytes]) -> bytes:
+        """What goes back here at once; the rest is brought where the sender wants it."""
+        self._parted.discard(done)
+        commit, later = parted(done.result())
+        for message in later:
+            cast(Courier, self._listener.courier).bring(message)
+        return commit
 
     def _end_if_done(self) -> None:
         if not self._due and self._transport is not None:

@@ -28,7 +28,9 @@ class Settings(AdapterSettings):
     mode. Texts of MSH may hold components (``HUB^1.2.3^ISO``). Each connection has ``in_flight`` messages outstanding
     at most; more than one is for peers that answer by MSA-2 and take a message before they have answered the last.
     A connection that was silent for ``idle_s`` is not used again; 0 opens one for every message, for peers that close
-    it after each: a message sent while they close is lost, and nobody can know that it was.
+    it after each: a message sent while they close is lost, and nobody can know that it was. ``sequence``: MSH-13
+    counts, one message at a time. ``later_answers``: the application answers on a connection of its own, to the
+    listener whose settings have the same word there; it has the time that the call has.
     """
 
     host: str
@@ -45,6 +47,8 @@ class Settings(AdapterSettings):
     accept_ack: Literal["", "AL", "NE", "ER", "SU"] = ""
     application_ack: Literal["", "AL", "NE"] = ""
     country: str = ""
+    sequence: bool = False
+    later_answers: str = ""
     connections: int = Field(1, ge=1, le=100)
     in_flight: int = Field(1, ge=1, le=1000)
     max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
@@ -64,6 +68,12 @@ class Settings(AdapterSettings):
             raise ValueError("'charset' is empty; to leave MSH-18 empty give the mapping an MSH-18 of ''")
         if self.application_ack == "NE" and self.accept_ack != "AL":
             raise ValueError("'application_ack: NE' needs 'accept_ack: AL': a call must be answered")
+        if self.later_answers and (self.accept_ack != "AL" or self.application_ack != "AL"):
+            raise ValueError("'later_answers' needs 'accept_ack: AL' and 'application_ack: AL'")
+        if self.sequence and (self.connections, self.in_flight, self.later_answers) != (1, 1, ""):
+            raise ValueError(
+                "'sequence' is for one message at a time: one connection, no 'in_flight', no 'later_answers'"
+            )
         return self
 
 
