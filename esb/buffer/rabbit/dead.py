@@ -61,7 +61,7 @@ class DeadLetters:
 
     async def _aside(self, body: bytes, properties: Any) -> bool:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if not self._publisher.publish(self._names.direct, self._names.foreign, body, done.set_result, properties):
+        if not self._publisher.pass_on(self._names.direct, self._names.foreign, body, properties, done.set_result):
             return False
         return await done
 

@@ -16,7 +16,7 @@ from esb.buffer.rabbit.errors import BrokerDown, BrokerError, BrokerRefused, of
 from esb.observe import Metrics, get_logger
 
 _ANSWER_S, _CLOSE_S = 10.0, 1.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 15.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 5.0
 _log = get_logger()
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 """The library tells of each failure several times, as an error and in its own words; ours are told once."""

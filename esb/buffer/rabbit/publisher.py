@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from pika import BasicProperties, DeliveryMode
-from pika.exceptions import AMQPError
+from pika import BasicProperties, DeliveryMode, frame, spec
+from pika.exceptions import AMQPError, ChannelWrongStateError
 
 from esb.buffer.rabbit.link import Channel, Connection
 from esb.observe import Metrics
@@ -86,12 +87,23 @@ class Publisher:
         for one in lost.values():
             self._tell(one, "lost")
 
-    def publish(self, exchange: str, key: str, body: bytes, told: Told, properties: Any = _PROPERTIES) -> bool:
-        """Send it off; False when there is no room, and then ``told`` is never called."""
+    def publish(self, exchange: str, key: str, body: bytes, told: Told) -> bool:
+        """Send an id off; False when there is no room, and then ``told`` is never called."""
+        return self._under_way(key, body, told, lambda raw: _send(raw, exchange, key, body))
+
+    def pass_on(self, exchange: str, key: str, body: bytes, properties: Any, told: Told) -> bool:
+        """As ``publish``, for any message."""
+
+        def send(raw: Any) -> None:
+            raw.basic_publish(exchange, key, body, properties, mandatory=True)
+
+        return self._under_way(key, body, told, send)
+
+    def _under_way(self, key: str, body: bytes, told: Told, send: Callable[[Any], None]) -> bool:
         if self.room <= 0 or self._channel is None:
             return False
         try:
-            self._channel.raw.basic_publish(exchange, key, body, properties, mandatory=True)
+            send(self._channel.raw)
         except AMQPError:
             return False
         self._last += 1
@@ -105,8 +117,8 @@ class Publisher:
                 self._returned.add(tag)
                 return
 
-    def _on_confirm(self, frame: Any) -> None:
-        method = frame.method
+    def _on_confirm(self, answer: Any) -> None:
+        method = answer.method
         result = "confirmed" if method.NAME == "Basic.Ack" else "refused"
         for tag in self._tags(method.delivery_tag, method.multiple):
             one = self._under.pop(tag, None)
@@ -129,3 +141,20 @@ class Publisher:
         self._results[result].inc()
         self.returns += result == "returned"
         one.told(result == "confirmed")
+
+
+def _send(raw: Any, exchange: str, key: str, body: bytes) -> None:
+    """As the library's ``basic_publish``, which builds the same two frames anew for each message and sends all three
+    apart: a quarter of its time.
+    """
+    if not raw.is_open:
+        raise ChannelWrongStateError("the channel is closed")
+    head = _head(raw.channel_number, exchange, key, len(body))
+    raw.connection._output_marshaled_frames([head + frame.Body(raw.channel_number, body).marshal()])
+
+
+@lru_cache(1000)
+def _head(channel: int, exchange: str, key: str, size: int) -> bytes:
+    method = spec.Basic.Publish(exchange=exchange, routing_key=key, mandatory=True)
+    head: bytes = frame.Method(channel, method).marshal() + frame.Header(channel, size, _PROPERTIES).marshal()
+    return head

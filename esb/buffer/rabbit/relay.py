@@ -16,7 +16,7 @@ from esb.store import Store, relaying
 from esb.store.queue import LATER, Queued
 from esb.store.relaying import Relayed
 
-_PAGE, _MARKS = 1000, 500
+_PAGE, _MARKS = 250, 500
 _SOON_S = 0.001
 _OWN_S = 3.0
 """So long a row that was just accepted is left to the process that accepted it."""

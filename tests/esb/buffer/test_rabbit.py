@@ -31,7 +31,7 @@ class Waiting(RabbitBuffer):
     async def take(self, endpoint: str, most: int) -> list[Delivery]:
         hand = self._hand(endpoint, most)
         async with asyncio.timeout(20):
-            while not await self._ready(endpoint) <= {hint.exchange for tap in hand._taps for hint in tap._hints}:
+            while not await self._ready(endpoint) <= {hint.exchange for tap in hand._taps for hint in tap._hints}:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         return await super().take(endpoint, most)
 
