@@ -152,6 +152,7 @@ class Metrics:
             "journal_batch_size", "Works in one commit", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500), registry=registry
         )
         self.journal_lag = Gauge("journal_lag", "Journal works not yet committed", registry=registry)
+        self.store_wal = Gauge("store_wal_bytes", "Write-ahead log of the SQLite store", registry=registry)
         self.journal_lost = Counter("journal_lost", "Rows of reads that could not be written", registry=registry)
         self.leases_lost = Counter(
             "leases_lost", "Times that others took over what this process had under way", registry=registry
@@ -188,7 +189,10 @@ class Metrics:
             registry=registry,
         )
         self.shadow_differences = Counter(
-            "shadow_differences", "Reads in which the shadow differs", ["operation", "shadow", "field"], registry=registry
+            "shadow_differences",
+            "Reads in which the shadow differs",
+            ["operation", "shadow", "field"],
+            registry=registry,
         )
         self.event_exchanges = Counter(
             "event_exchanges", "Exchanges for events by what came of the first try", ["subscriber", "result"],

@@ -9,9 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from esb.clock import Clock, SystemClock
 from esb.errors import ConfigError, Finding
 
 _BUSY_MS = 2000
+_WAL_KEPT = 64 * 1024 * 1024
+_WAL_FRESH_S = 1.0
 
 
 def prepare(where: sa.URL) -> None:
@@ -31,13 +34,39 @@ def tune(engine: sa.Engine) -> None:
 
 def _pragmas(connection: Any, _: Any) -> None:
     connection.text_factory = _text
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}", "temp_store=MEMORY"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"busy_timeout={_BUSY_MS}",
+        "temp_store=MEMORY",
+        f"journal_size_limit={_WAL_KEPT}",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _text(data: bytes) -> str:
     """A damaged text is read as far as it can be: it is no reason not to read all others."""
     return data.decode("utf-8", "replace")
+
+
+class Wal:
+    """The write-ahead log of a SQLite file: it grows as long as a reader stays, and shrinks to 64 MiB after that."""
+
+    def __init__(self, engine: sa.Engine, clock: Clock | None = None) -> None:
+        self._file = f"{engine.url.database}-wal" if engine.dialect.name == "sqlite" else ""
+        self._clock, self._looked, self._size = clock or SystemClock(), float("-inf"), 0
+
+    @property
+    def size(self) -> int:
+        """In bytes, looked at once a second at most; 0 where there is none."""
+        now = self._clock.monotonic()
+        if self._file and now - self._looked >= _WAL_FRESH_S:
+            self._looked = now
+            try:
+                self._size = os.stat(self._file).st_size
+            except OSError:
+                self._size = 0
+        return self._size
 
 
 class Lock:

@@ -20,7 +20,7 @@ from esb.store import engines, leases
 from esb.store.bodies import CorruptError
 from esb.store.commits import SharedCommits, is_away
 from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
-from esb.store.files import Lock
+from esb.store.files import Lock, Wal
 from esb.store.inbox import Arrival, Offer, Settled, Told, events_after, inbox, newest, stored
 from esb.store.leases import Instance
 from esb.store.receiving import Receiving
@@ -54,6 +54,7 @@ class Store:
         *,
         queue: int = 20_000,
         queue_bytes: int = 128 * 1024 * 1024,
+        wal_bytes: int = 1024 * 1024 * 1024,
         linger_s: float = 0.1,
         engine: Callable[[str], sa.Engine] = sa.create_engine,
         writer: Callable[[sa.Engine, Metrics, float], Writer] = Writer,
@@ -65,6 +66,8 @@ class Store:
         self.instance = Instance(name, lease_s)
         self._lock = Lock(self.engine)
         self._queue, self._queue_bytes = queue, queue_bytes
+        self._wal, self._wal_bytes = Wal(self.engine), wal_bytes
+        metrics.store_wal.set_function(lambda: self._wal.size)
         self._writer = writer(self.engine, metrics, linger_s)
         if self.is_shared:
             self._writer.commits = SharedCommits(self.engine, self.instance, metrics)
@@ -74,8 +77,11 @@ class Store:
 
     @property
     def full(self) -> bool:
-        """True when so much waits to be written that no further exchange should be admitted."""
-        return self._writer.backlog >= self._queue or self._writer.backlog_bytes >= self._queue_bytes
+        """True when so much waits to be written, or so long nobody let SQLite clear its log, that nothing more should
+        be admitted.
+        """
+        waits = self._writer.backlog >= self._queue or self._writer.backlog_bytes >= self._queue_bytes
+        return waits or self._wal.size >= self._wal_bytes
 
     async def start(self) -> None:
         """Take the file for this process, or a lease; bring the tables up to this release. Raises ``ConfigError``."""
