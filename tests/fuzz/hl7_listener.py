@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from esb import observe
+from esb.clock import SystemClock
 from tests.esb.inbound.kit import END, VT, Station, adt, at, station
 
 LIMIT = 32 * 1024
@@ -130,14 +132,14 @@ class Bench:
     async def _connection(self, script: Script) -> None:
         sent = written(script.steps)
         reader, writer = await asyncio.open_connection("127.0.0.1", self.his.port)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.nullcontext() if sent.whole and script.ending == "eof" else contextlib.suppress(OSError):
             for piece in _pieces(sent.data, script.cuts):
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(0)
             if script.ending == "eof":
                 writer.write_eof()
-                _judge(sent, (await asyncio.wait_for(reader.read(), 20)))
+                _judge(sent, await asyncio.wait_for(reader.read(), 20))
         if script.ending == "reset":
             writer.transport.abort()
         writer.close()
@@ -156,12 +158,13 @@ def _pieces(data: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
 
 
 def _judge(sent: Sent, heard: bytes) -> None:
+    """What the listener closes for may be lost on its way together with the answers before it, as TCP has it."""
     *frames, rest = heard.split(END)
-    assert rest == b"", "every answer is whole"
     answers = [(at(one.strip(VT), "MSA", 1), at(one.strip(VT), "MSA", 2)) for one in frames]
-    assert answers[: len(sent.expected)] == sent.expected, (sent, answers)
     if sent.whole:
-        assert answers == sent.expected, (sent, answers)
+        assert (answers, rest) == (sent.expected, b"")
+    common = min(len(answers), len(sent.expected))
+    assert answers[:common] == sent.expected[:common]
 
 
 def run(folder: Path, seconds: float, examples: int) -> int:
@@ -189,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     options = parser.parse_args()
+    observe.configure("error", SystemClock().now, sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         count = run(Path(folder), options.seconds, 200)
     sys.stdout.write(f"{count} storms, nothing found\n")

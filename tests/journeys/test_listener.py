@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -189,3 +190,32 @@ def test_a_reload_changes_callbacks_under_an_open_connection(shared_hospital: Sa
         while '"config_loaded"' not in bus.log() and time.monotonic() < end:
             time.sleep(0.05)
         assert b"MSA|AE|K2" in ask("K2"), "A29 is wanted now and has no word in the table of its mapping"
+
+
+def test_on_a_full_disk_nothing_is_acknowledged_that_is_not_kept_and_room_is_enough_to_recover(
+    shared_hospital: Sandbox, tmp_path: Path
+) -> None:
+    """F35, I1: no file of the process may grow; AE, and CE in enhanced mode, until it may."""
+    more = "OBX|1|TX|||" + "x" * 2000 + "\r"
+    with start_bus(shared_hospital, folder=tmp_path) as bus:
+        port, pid = port_of(bus), bus.process.pid
+        verdicts = {"D0": verdict_of(say(port, text("D0", more=more)))}
+        longest = max(one.stat().st_size for one in tmp_path.glob("esb.db*"))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (longest + 100_000, resource.RLIM_INFINITY))
+        for number in range(1, 151):
+            verdicts[f"D{number}"] = verdict_of(say(port, text(f"D{number}", more=more)))
+        enhanced = text("E1", more=more).replace("|2.5.1||||||", "|2.5.1|||AL|AL||")
+        assert verdict_of(say(port, enhanced)) == "CE"
+        assert bus.call("GET", "/healthz")[0] < 500
+        refused = [control for control, verdict in verdicts.items() if verdict == "AE"]
+        assert set(verdicts.values()) == {"AA", "AE"}
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert {verdict_of(say(port, text(control, more=more))) for control in refused} == {"AA"}
+        bus.kill()
+    kept = Counter(control for control, state, _ in inbox(tmp_path) if state == "event")
+    assert kept == Counter(list(verdicts))
+
+
+def verdict_of(answer: str) -> str:
+    """MSA-1."""
+    return answer.split("\rMSA|")[1][:2]
