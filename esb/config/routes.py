@@ -89,13 +89,15 @@ class ShadowConfig(Model):
 
     ``to`` is the endpoint, which may be the route's own. ``dialect`` is the folder of the mapping where it is not the
     endpoint's. ``share`` is how many of the reads are copied. ``ignore`` are fields of the answer that are not
-    compared, written as in the report: ``items[].updatedAt``.
+    compared, written as in the report: ``items[].updatedAt``. ``match`` are fields that together say which items of
+    the two answers are the same, where the systems have different ids.
     """
 
     to: str
     dialect: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]*$")
     share: Share = Field(1.0, gt=0, le=1)
     ignore: tuple[str, ...] = ()
+    match: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

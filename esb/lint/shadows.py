@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from esb.endpoint import Endpoint
 from esb.errors import Finding
 from esb.mapping import Mapping
 from esb.model import Effect
-from esb.types import Lost
+from esb.types import Lost, Type
 
 
 class Shadow(NamedTuple):
@@ -61,6 +61,14 @@ def _shadow(routes: Routes, shadow: ShadowConfig, to: str, operation: Operation)
         yield routes.finding(place, message, "name another endpoint, or another dialect", at_key=True)
     for at, path in enumerate(shadow.ignore):
         yield from _ignored(routes, (*place, "ignore", at), path, operation)
+    if shadow.match and not _is_in_a_list(operation.answer_type, shadow.match):
+        message = f"no list of the answer of '{operation.name}' has items with {', '.join(shadow.match)}"
+        yield routes.finding((*place, "match"), message, "name fields of the items: [doctorId, start]")
+
+
+def _is_in_a_list(found: Type, names: Sequence[str]) -> bool:
+    here = found.many and all(name in found.fields for name in names)
+    return here or any(_is_in_a_list(inner, names) for inner in found.fields.values())
 
 
 def _ignored(routes: Routes, place: tuple[str | int, ...], path: str, operation: Operation) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from esb.contract import Operation
@@ -28,7 +28,7 @@ class Differs(NamedTuple):
 
 
 def differing(
-    live: Answered, shadow: Answered, operation: Operation, ignored: Collection[str] = ()
+    live: Answered, shadow: Answered, operation: Operation, ignored: Collection[str] = (), match: Sequence[str] = ()
 ) -> list[Differs]:  # fmt: skip
     """Every field that differs and is not ignored, once; the outcome alone where that differs."""
     if live.outcome is not shadow.outcome:
@@ -36,7 +36,7 @@ def differing(
     if live.outcome is not Outcome.DONE:
         return [] if live.code == shadow.code else [Differs("code", live.code, shadow.code)]
     of_patients = {dotted(path) for path in operation.answer_phi}
-    before, after = aligned(live.body, shadow.body)
+    before, after = aligned(live.body, shadow.body, match)
     return [
         Differs(name, *(_shown(name, value, of_patients) for value in values))
         for name, *values in changes(before, after)
@@ -44,53 +44,55 @@ def differing(
     ]
 
 
-def aligned(one: Tree, other: Tree) -> tuple[dict[str, Tree], dict[str, Tree]]:
+def aligned(one: Tree, other: Tree, match: Sequence[str] = ()) -> tuple[dict[str, Tree], dict[str, Tree]]:
     """Both by path, as ``fields.flat``; the items of a list by their id where they have one, so that order is nothing.
 
-    An item is known by its ``id``, else by the first of its fields ending in ``Id`` or ``No`` that every item of both
-    lists has, no two alike in one list. Without such a field the items are compared in their order. What one side alone
-    has is one path, whatever it holds.
+    The id of an item is what it has at ``match``, else its ``id``, else the first of its fields that end in ``Id`` or
+    ``No``: one that every item of both lists has, no two alike in one list. Without any the items are compared in their
+    order. What one side alone has is one path, whatever it holds.
     """
     found: tuple[dict[str, Tree], dict[str, Tree]] = ({}, {})
-    for path, *values in _leaves(one, other, ""):
+    for path, *values in _leaves(one, other, "", match):
         for side, value in zip(found, values, strict=True):
             if value is not NOTHING:
                 side[path] = value
     return found
 
 
-def _leaves(one: Tree, other: Tree, path: str) -> Iterator[tuple[str, Tree, Tree]]:
+def _leaves(one: Tree, other: Tree, path: str, match: Sequence[str]) -> Iterator[tuple[str, Tree, Tree]]:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in dict.fromkeys((*one, *other)):
             below = f"{path}.{name}" if path else str(name)
-            yield from _leaves(one.get(name, NOTHING), other.get(name, NOTHING), below)
+            yield from _leaves(one.get(name, NOTHING), other.get(name, NOTHING), below, match)
     elif isinstance(one, list) and isinstance(other, list):
-        items, others = _by_id(one, other)
+        items, others = _by_id(one, other, match)
         for key in dict.fromkeys((*items, *others)):
-            yield from _leaves(items.get(key, NOTHING), others.get(key, NOTHING), f"{path}[{key}]")
+            yield from _leaves(items.get(key, NOTHING), others.get(key, NOTHING), f"{path}[{key}]", match)
     else:
         yield path, one, other
 
 
-def _by_id(one: list[Tree], other: list[Tree]) -> tuple[dict[Any, Tree], dict[Any, Tree]]:
-    name = _id_of([one, other])
-    if name is None:
-        return dict(enumerate(one)), dict(enumerate(other))
-    return tuple({str(item[name]).replace("]", ""): item for item in items} for items in (one, other))  # type: ignore[return-value]
+def _by_id(one: list[Tree], other: list[Tree], match: Sequence[str]) -> tuple[dict[Any, Tree], dict[Any, Tree]]:
+    names = _names_of_id([*one, *other], match)
+    for ids in names:
+        items, others = ({_id(item, ids): item for item in items} for items in (one, other))
+        if len(items) == len(one) and len(others) == len(other):
+            return items, others
+    return dict(enumerate(one)), dict(enumerate(other))
 
 
-def _id_of(lists: list[list[Tree]]) -> str | None:
-    items = [item for each in lists for item in each]
+def _names_of_id(items: list[Tree], match: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Fields, or several together, that every item has with a plain value."""
     if not items or not all(isinstance(item, Mapping) for item in items):
-        return None
+        return
     ids = [name for name in items[0] if name == "id" or name.endswith(("Id", "No"))]
-    names = sorted(ids, key=lambda one: one != "id")
-    return next((name for name in names if all(_tells_apart(each, name) for each in lists)), None)
+    for names in (match, *([name] for name in sorted(ids, key=lambda one: one != "id"))):
+        if names and all(isinstance(item.get(name), str | int) for item in items for name in names):
+            yield names
 
 
-def _tells_apart(items: list[Tree], name: str) -> bool:
-    values = [item.get(name) for item in items]
-    return all(isinstance(value, str | int) for value in values) and len(set(map(str, values))) == len(values)
+def _id(item: Mapping[str, Tree], names: Sequence[str]) -> str:
+    return " ".join(str(item[name]) for name in names).replace("]", "")
 
 
 def _said(answered: Answered) -> str:

@@ -112,7 +112,9 @@ class Shadows:
         exchange = dataclasses.replace(record.exchange, deadline=now + shadow.lane.config.timeout_s)
         ending = await self._asking.ask(Record(exchange, shadow.lane, now, cause=record.exchange.id))
         pair = (Answered(live.outcome, live.code, live.body), Answered(ending.outcome, ending.code, ending.body))
-        found = await asyncio.to_thread(differing, *pair, record.lane.operation, shadow.config.ignore)
+        found = await asyncio.to_thread(
+            differing, *pair, record.lane.operation, shadow.config.ignore, shadow.config.match
+        )
         answered = ending.outcome in _COMPARABLE
         self._count(record, "differs" if found and answered else "alike" if answered else "unanswered")
         for one in found:

@@ -54,6 +54,14 @@ def test_a_field_of_several_items_is_named_once_with_its_first_values() -> None:
     assert differing(done(*live), done(*shadow), LIST) == [("items[].fee", "100", "90")]
 
 
+def test_items_are_the_same_by_what_the_route_says_where_their_ids_are_not() -> None:
+    live = [{"slotId": "A1", "start": "08:00", "fee": 1}, {"slotId": "A2", "start": "09:00", "fee": 2}]
+    shadow = [{"slotId": "X", "start": "09:00", "fee": 3}, {"slotId": "Y", "start": "08:00", "fee": 1}]
+    found = differing(done(*live), done(*shadow), LIST, ["items[].slotId"], ["start"])
+    assert found == [("items[].fee", "2", "3")]
+    assert [one.field for one in differing(done(*live), done(*shadow), LIST)] == ["items[]"]
+
+
 def test_an_item_that_one_side_lacks_is_one_difference() -> None:
     live = [{"slotId": "S1", "fee": 1}, {"slotId": "S2", "fee": 1}]
     assert differing(done(*live), done(live[1]), LIST) == [("items[]", "(there)", None)]

@@ -50,6 +50,7 @@ def test_a_sound_shadow_has_an_endpoint_of_its_own_within_small_limits(hospital:
         ("{to: his, dialect: his_next, share: 0%}", "share"),
         ("{to: his, dialect: his_next, share: 200%}", "share"),
         ("{to: his, dialect: his_next, share: ten}", "must be a share such as 10% or 100%"),
+        ("{to: his, dialect: his_next, match: [doctorId, begin]}", "has items with doctorId, begin"),
         ("{to: his, dialect: his_next, ignore: ['items[].fe']}", "the contract's answer has no 'fe'"),
     ],
 )
