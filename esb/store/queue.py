@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from esb.store import many
 from esb.store.effects import Fate, finish_exchange
-from esb.store.tables import Big, Row, State, clean, exchange, insert_text, metadata, partial_index
+from esb.store.tables import Big, Row, State, clean, exchange, metadata, partial_index
 
 READY, LATER, HELD = "ready", "later", "held"
 TAKEN, SETTLING, PARKED = "taken", "settling", "parked"
@@ -181,15 +181,7 @@ def has_ordered(connection: sa.Connection, endpoint: str) -> bool:
 
 def insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Add rows, each the values of ``NAMES``."""
-    for at in range(0, len(rows), _LARGEST):
-        some = rows[at : at + _LARGEST]
-        text = _insert_text(connection.dialect, len(some))
-        connection.exec_driver_sql(text, tuple(value for row in some for value in row))
-
-
-@lru_cache(_LARGEST)
-def _insert_text(dialect: sa.Dialect, rows: int) -> str:
-    return insert_text(queue, NAMES, dialect, rows)
+    many.insert(connection, queue, NAMES, rows)
 
 
 def take(connection: sa.Connection, endpoint: str, most: int, now: int, lease_ends: int) -> list[Queued]:
@@ -289,7 +281,7 @@ def reopen(connection: sa.Connection, exchange_id: str, due: int, reason: str) -
     if not change(connection, exchange_id, (SETTLING, TAKEN), again):
         return None
     accepted = exchange.update().where(exchange.c.id == exchange_id)
-    connection.execute(accepted.values(state=State.ACCEPTED.value, code="", finished=""))
+    connection.execute(accepted.values(state=State.ACCEPTED.value, code="", finished="", owner=""))
     return find(connection, exchange_id)
 
 
