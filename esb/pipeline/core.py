@@ -319,9 +319,7 @@ class Pipeline:
             earlier = await opening
             return await self._repeated(record, earlier) if earlier else None
         except StoreError as error:
-            return self._journal.end(
-                record, Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
-            )
+            return self._journal.not_kept(record, error)
 
     async def _durable(self, record: Record) -> Result:
         crash.at("before_open")

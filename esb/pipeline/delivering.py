@@ -133,6 +133,7 @@ class Delivering:
         result = await self._settler.doubt(record, ending)
         if result.outcome is Outcome.UNKNOWN:
             return await self._settling(delivery)
+        await self._journal.written(record.exchange.id)
         return await self._acknowledge(delivery, result.outcome.value)
 
     async def _again(self, delivery: Delivery, record: Record, ending: Ending) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 from esb.clock import Clock
 from esb.errors import Outcome
@@ -13,8 +14,11 @@ from esb.observe import get_logger
 from esb.pipeline import endings
 from esb.pipeline.parts import Ending, Record
 from esb.store import Earlier, Fate, Fenced, Row, State, Store, StoreError
+from esb.store.withdrawing import withdraw
 
 _TRY_AGAIN_S = 5.0
+_WITHDRAW_AGAIN_S = 1.0
+_WITHDRAWN_AT_ONCE, _MOST_UNSURE = 100, 100_000
 
 
 class Journal:
@@ -25,11 +29,13 @@ class Journal:
         self._clock = clock
         self._sleep = sleep
         self._log = get_logger().bind()  # bound once: the module's proxy would bind anew for every line
-        self._late: dict[str, asyncio.Task[None]] = {}
+        self._late: dict[str, asyncio.Task[bool]] = {}
+        self._unsure: list[str] = []
+        self._withdrawing: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Give up what could not be written; the next start finds it unfinished."""
-        late = list(self._late.values())
+        late: list[asyncio.Task[Any]] = [*self._late.values(), *filter(None, [self._withdrawing])]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
@@ -42,6 +48,28 @@ class Journal:
         """The end of an exchange that took no key and changed nothing."""
         self._store.write(self._row(record, State(ending.outcome), ending))
         return self._tell(record, endings.told(record.exchange.effect, ending))
+
+    def not_kept(self, record: Record, error: StoreError) -> Result:
+        """The end of an exchange that the store did not take.
+
+        A commit may succeed and seem to fail: what it kept is taken back, or its key would be taken for ever.
+        """
+        if len(self._unsure) < _MOST_UNSURE:
+            self._unsure.append(record.exchange.id)
+        if self._withdrawing is None or self._withdrawing.done():
+            self._withdrawing = asyncio.get_running_loop().create_task(self._withdraw())
+        ending = Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
+        return self.end(record, ending)
+
+    async def _withdraw(self) -> None:
+        while self._unsure:
+            some, finished = self._unsure[:_WITHDRAWN_AT_ONCE], self._clock.now().isoformat(timespec="milliseconds")
+            try:
+                await self._store.transact(lambda one, ids=some, at=finished: withdraw(one, ids, at))  # type: ignore[misc]
+            except StoreError:
+                await self._sleep(_WITHDRAW_AGAIN_S)
+            else:
+                del self._unsure[: len(some)]
 
     def cancelled(self, record: Record) -> None:
         """The caller of a read has gone."""
@@ -65,11 +93,11 @@ class Journal:
         await self.settle(self._row(record, State(ending.outcome), ending), fate)
         return self._tell(record, endings.told(record.exchange.effect, ending))
 
-    async def settle(self, row: Row, fate: Fate) -> None:
+    async def settle(self, row: Row, fate: Fate) -> bool:
         """Make an end durable. What happened has happened: when the store fails, tell it and go on trying.
 
         A later end of the same exchange replaces one that is still to be written. What another process has taken over
-        is that one's to end.
+        is that one's to end: then False.
         """
         if earlier := self._late.pop(row.id, None):
             earlier.cancel()
@@ -78,20 +106,32 @@ class Journal:
         except StoreError as error:
             self._log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
             if isinstance(error, Fenced):
-                return
+                return False
             self._late[row.id] = asyncio.get_running_loop().create_task(self._until_written(row, fate))
+        return True
 
-    async def _until_written(self, row: Row, fate: Fate) -> None:
+    async def written(self, exchange: str) -> bool:
+        """Return when no end of this exchange waits to be written; False when it turned out to be another's to end."""
+        is_ours = True
+        while (task := self._late.get(exchange)) is not None:
+            await asyncio.wait([task])
+            is_ours = task.cancelled() or task.result()
+        return is_ours
+
+    async def _until_written(self, row: Row, fate: Fate) -> bool:
         while True:
             await self._sleep(_TRY_AGAIN_S)
             try:
                 await self._store.finish(row, fate)
             except Fenced as error:
                 self._log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
+                is_ours = False
             except StoreError:
                 continue
+            else:
+                is_ours = True
             del self._late[row.id]
-            return
+            return is_ours
 
     def row(self, record: Record, ending: Ending) -> Row:
         """The row of an ending."""

@@ -13,7 +13,7 @@ import sqlalchemy
 from esb.errors import Outcome, OutcomeUnknown, Refused, Unavailable
 from esb.model import Tree
 from esb.spi import Call
-from esb.store import State
+from esb.store import Row, State, StoreError
 from tests.esb.kit import GOOD_LOCK, Bus, Gate, running, silence, until
 
 ORDER = {"orderNo": "R1"}
@@ -359,3 +359,22 @@ async def test_an_end_that_is_written_late_does_not_replace_what_was_settled_mea
         await bus.store._writer.do(lambda connection: None)
         again = await bus.lock()
     assert (first.outcome, again.outcome, again.replayed) == (Outcome.UNKNOWN, Outcome.DONE, True)
+
+
+async def test_a_commit_that_seemed_to_fail_leaves_no_key_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F13: the answer to a commit is lost; the client was told that nothing was kept and comes again."""
+    async with running(tmp_path) as bus:
+        bus.his.does("Lock", GOOD_LOCK)
+        transact = bus.store.open
+
+        async def committed_and_lost(row: Row) -> Any:
+            await transact(row)
+            raise StoreError("the connection was lost")
+
+        monkeypatch.setattr(bus.store, "open", committed_and_lost)
+        first = await bus.lock()
+        monkeypatch.undo()
+        await bus.until(first.exchange, "unavailable")
+        second = await bus.lock()
+    assert (first.outcome, first.code) == (Outcome.UNAVAILABLE, "store_unavailable")
+    assert (second.outcome, bus.his.count("Lock")) == (Outcome.DONE, 1)

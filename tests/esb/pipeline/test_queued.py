@@ -12,8 +12,8 @@ from esb.buffer import SqlBuffer, Where
 from esb.errors import Outcome, Refused, Unavailable
 from esb.model import Result, Tree
 from esb.spi import Call
-from esb.store import State
-from esb.store.tables import places
+from esb.store import Fate, Row, State, StoreError, queue
+from esb.store.tables import exchange
 from tests.esb.kit import ABSENT, GOOD_LOCK, MAPPINGS, Bus, FakeClock, hang, prune, running, silence, until
 
 ORDER = {"orderNo": "R1"}
@@ -229,7 +229,7 @@ async def test_a_damaged_row_of_the_journal_is_parked_and_the_worker_lives(tmp_p
         bus.his.does("Free", GOOD_LOCK)
         accepted = await free(bus)
         await bus.store.transact(
-            lambda one: one.exec_driver_sql(f"UPDATE exchange SET request = {places(one.dialect, 1)}", (b"\x00{",))
+            lambda one: one.execute(exchange.update().values(request=b"\x00{"))
         )  # fmt: skip
         for _ in range(3):
             await deliver(bus)
@@ -421,3 +421,40 @@ async def test_bytes_leave_only_after_it_is_known_that_they_may(tmp_path: Path) 
         await bus.lock()
         await deliver(bus)
     assert seen == [True]
+
+
+async def test_what_a_later_process_found_not_to_have_happened_it_can_also_end(tmp_path: Path) -> None:
+    """I11: who had it in doubt is gone and owns it no more."""
+    async with queued(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", silence())
+        accepted = await bus.lock()
+        await deliver(bus)
+        await bus.until(accepted.exchange, "unknown")
+        reopened = await bus.store.transact(lambda one: queue.reopen(one, accepted.exchange, 0, "it did not happen"))
+        row = await bus.row(accepted.exchange)
+    assert reopened is not None
+    assert (row.state, row.owner) == ("accepted", "")
+
+
+async def test_the_end_that_was_settled_is_stored_before_its_message_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1: between the two a crash would leave an accepted exchange that nobody delivers."""
+    async with queued(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", GOOD_LOCK)
+        accepted = await bus.lock()
+        finish, failures = bus.store.finish, iter([StoreError("full")])
+
+        async def fails_once(row: Row, fate: Fate) -> None:
+            if (failure := next(failures, None)) is not None:
+                assert await where(bus, row.id) is not None
+                raise failure
+            assert await where(bus, row.id) is not None
+            await finish(row, fate)
+
+        monkeypatch.setattr(bus.store, "finish", fails_once)
+        await deliver(bus)
+        await bus.until(accepted.exchange, "done")
+        await until(lambda: gone(bus, accepted.exchange))
