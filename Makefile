@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK_EXTRAS := pg mariadb rabbit soap hl7 fhir sandbox bench dev
 
-.PHONY: demo test check lint bench lock peers clean
+.PHONY: demo test check lint bench lock sim peers clean
 
 demo: $(READY)  ## install from the lock file and run the bus with the sandbox hospital
 	$(BIN)/python -m sandbox.demo
@@ -27,6 +27,9 @@ check: $(READY)  ## the quick loop: style, types, imports, routes, mapping examp
 bench: $(READY)  ## every benchmark, as tables of ratios
 	npm ci --prefix bench/peers --no-audit --no-fund
 	for name in facade mapping hl7 listener queued; do $(BIN)/python -m bench.$$name || exit 1; done
+
+sim: $(READY)  ## the simulation: SEEDS=20000 of them from FIRST=0, or one with all that happened: SEED=123
+	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --first $(or $(FIRST),0))
 
 peers: $(READY)  ## the Node peers that some tests talk to
 	npm ci --prefix tests/peers --no-audit --no-fund

@@ -125,16 +125,19 @@ def changed(seen: Seen) -> Iterator[str]:
                 yield f"I7 {facts['exchange']} was {_end(before)} and then {_end(event)}"
             continue
         before = ends.setdefault(facts["exchange"], event)
-        if _end(before) != _end(event) and not _forgotten_no(seen, before, event):
+        if _end(before) != _end(event) and not _forgotten(seen, event):
             yield f"I7 {facts['exchange']} was {_end(before)} and then {_end(event)}"
         elif facts.get("body") and before.facts.get("body") and facts["body"] != before.facts["body"]:
             yield f"I7 {facts['exchange']} had another answer"
 
 
-def _forgotten_no(seen: Seen, before: Event, event: Event) -> bool:
-    """A no that could not be written before the bus died: asked again, the hospital only knows that nothing happened."""
-    was_no = before.facts["outcome"] == "refused" and event.facts["code"] == "not_happened"
-    return was_no and bool(seen.plan.disk_fails)
+def _forgotten(seen: Seen, event: Event) -> bool:
+    """The disk failed, and the bus died before the end that it had told could be written.
+
+    A once is then asked about, and its effect is found; a no is only known as nothing having happened. What may be
+    sent again is told so.
+    """
+    return bool(seen.plan.disk_fails) and event.facts["code"] in ("not_happened", "not_sent", "outcome_unknown")
 
 
 def out_of_order(seen: Seen) -> Iterator[str]:

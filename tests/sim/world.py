@@ -189,8 +189,20 @@ def _logging(history: History, every: bool) -> Iterator[None]:
         structlog.configure(**before)
 
 
-def tail(run: Run, most: int = 60) -> list[Event]:
-    """The events that concern what the first broken promise names, at most so many, the last ones."""
-    words = set(run.broken[0].split()) if run.broken else set()
-    concerned = [one for one in run.history.events if words & {str(value) for value in one.facts.values()}]
-    return (concerned or run.history.events)[-most:]
+def report(run: Run, commit: str, most: int = 40) -> str:
+    """A failure in words: seed, commit, what was broken, and the last events that concern the first of it."""
+    broken = "\n  ".join(run.broken[:5])
+    events = "\n".join(map(str, tail(run, most)))
+    return f"seed {run.seed} commit {commit} (make sim SEED={run.seed}):\n  {broken}\n{events}"
+
+
+def tail(run: Run, most: int) -> list[Event]:
+    """The events of the orders and exchanges that the first broken promise names, at most so many, the last ones."""
+    named = set(run.broken[0].split())
+    facts = ("exchange", "order", "number")
+    names = {str(one.facts.get("order")) for one in run.history.events if str(one.facts.get("exchange")) in named}
+    named |= names - {"None"}
+    concerned = [
+        one for one in run.history.events if one.who == "bus" or named & {str(one.facts.get(name)) for name in facts}
+    ]
+    return concerned[-most:]
