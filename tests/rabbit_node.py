@@ -123,6 +123,11 @@ class Node:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_up(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start it and wait until it takes connections and work."""
         log = (self._folder / "console.log").open("ab")

@@ -43,6 +43,20 @@ class Backend:
         with engine.connect() as connection:
             return list(connection.execute(sa.text(text)))
 
+    def wipe(self) -> None:
+        """RabbitMQ loses all that it had, its virtual hosts too."""
+        assert self.node is not None
+        self.node.wipe()
+
+    def start_broker(self) -> None:
+        """Start RabbitMQ again if it does not run, with our virtual host."""
+        if self.node is None or self.node.is_up:
+            return
+        self.node.start()
+        name = self.broker.rpartition("/")[2].partition("?")[0]
+        if name not in self.node.ctl("list_vhosts").split():
+            make_vhost(self.node, name)
+
 
 NAMES = ("sqlite-sql", "sqlite-rabbit", "postgresql-sql", "postgresql-rabbit")
 
@@ -66,12 +80,16 @@ def made(name: str, folder: Path, services: Services) -> Iterator[Backend]:
         yield Backend(name, url, broker, cluster, node)
 
 
+def make_vhost(node: Node, name: str) -> None:
+    node.ctl("add_vhost", name)
+    node.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+
+
 @contextlib.contextmanager
 def _vhost(node: Node) -> Iterator[str]:
     """A virtual host of its own, deleted at the end."""
     name = f"t{secrets.token_hex(4)}"
-    node.ctl("add_vhost", name)
-    node.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    make_vhost(node, name)
     yield node.url.replace("%2F", name)
     node.ctl("delete_vhost", name)
 

@@ -77,10 +77,10 @@ class Site:
     def disarm(self) -> None:
         (self.folder / "crash").unlink(missing_ok=True)
 
-    def died(self, seconds: float = 20.0) -> bool:
+    def died(self, seconds: float = 20.0, status: int = KILLED) -> bool:
         """Whether it died at the place that was armed, at the latest after ``seconds``."""
         try:
-            return self.process.wait(seconds) == KILLED
+            return self.process.wait(seconds) == status
         except subprocess.TimeoutExpired:
             return False
 
