@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from esb.codecs import yaml
-from esb.config.routes import CallbackConfig, EndpointConfig, RouteConfig
+from esb.config.routes import CallbackConfig, EndpointConfig, RouteConfig, SubscriberConfig
 from esb.config.settings import Settings
 from esb.contract import Operation, load_contract
 from esb.editing import language
@@ -89,6 +89,7 @@ def routes(known: Known) -> Schema:
             "additionalProperties": _callback(known, definitions),
             "description": "What a system tells us and the event that it becomes.",
         },
+        "events": _events(known, definitions),
     }
     about = "Which system answers which operation, and within which limits."
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "description": about}
@@ -115,6 +116,20 @@ def _callback(known: Known, definitions: dict[str, Schema]) -> Schema:
     callback["properties"]["answers"]["enum"] = sorted(reads)
     definitions["callback"] = callback
     return language.ref("callback")
+
+
+def _events(known: Known, definitions: dict[str, Schema]) -> Schema:
+    subscriber, inner = model_schema(SubscriberConfig, "subscriber")
+    effects = (name for name, operation in known.operations.items() if operation.effect is not Effect.READ)
+    subscriber["properties"]["call"]["enum"] = sorted(effects)
+    definitions |= {**inner, "subscriber": subscriber}
+    told = {"type": "array", "minItems": 1, "items": language.ref("subscriber")}
+    return {
+        "type": "object",
+        "properties": {name: told for name in sorted(known.events)},
+        "additionalProperties": False,
+        "description": "Who is told of an event: operations that are called for it.",
+    }
 
 
 def _route(operation: Operation) -> Schema:
