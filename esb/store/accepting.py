@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import chain
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from esb import crash
-from esb.store import queue
+from esb.store import many, queue
 from esb.store.effects import Earlier
-from esb.store.tables import Row, State, exchange, idempotency, insert_sql, insert_text
+from esb.store.tables import Row, State, exchange, idempotency
 from esb.store.writer import packed
 
-_LARGEST = 100
 _Key = tuple[str, str, str]
 _KEY_NAMES = ("operation", "principal", "key", "fingerprint", "exchange", "again")
-_KEY_COLUMNS = sa.tuple_(idempotency.c.operation, idempotency.c.principal, idempotency.c.key)
-_HELD = sa.select(*(idempotency.c[name] for name in _KEY_NAMES), exchange.c.state).select_from(
-    idempotency.outerjoin(exchange, exchange.c.id == idempotency.c.exchange)
-)
+_KEY = ("text", "text", "text")
+_HELD = {
+    join: (
+        f") SELECT {', '.join(f'idempotency.{name}' for name in _KEY_NAMES)}, exchange.state "
+        f"FROM asked {join} idempotency USING (operation, principal, key) "
+        "LEFT JOIN exchange ON exchange.id = idempotency.exchange"
+    )
+    for join in ("JOIN", "CROSS JOIN")
+}
+"""SQLite goes through those that are asked for, and not through all there are, if it is told to cross."""
 _RECLAIM = (
     idempotency.update()
     .where(*(idempotency.c[name] == sa.bindparam(f"its_{name}") for name in ("operation", "principal", "key")))
@@ -49,7 +52,7 @@ def accept(connection: sa.Connection, offered: Sequence[Accepted]) -> list[Earli
     found = [claims.claim(one.row) for one in offered]
     fresh = [one for one, earlier in zip(offered, found, strict=True) if earlier is None]
     claims.write()
-    _insert(connection, _insert_rows, [packed(one.row) for one in fresh])
+    many.insert(connection, exchange, Row._fields, [packed(one.row) for one in fresh])
     crash.at("during_accept")
     queue.insert(connection, list(_in_order(connection, fresh)))
     return found
@@ -60,25 +63,10 @@ def keep(connection: sa.Connection, kept: Sequence[tuple[Row, tuple[Any, ...] | 
 
     One that is journalled already stays as it is.
     """
-    _insert(connection, _insert_new_rows, [packed(row) for row, _ in kept])
+    many.insert(connection, exchange, Row._fields, [packed(row) for row, _ in kept], "ON CONFLICT DO NOTHING")
     waiting = [Accepted(row, message) for row, message in kept if message is not None]
     if waiting:
         queue.insert(connection, list(_in_order(connection, waiting)))
-
-
-@lru_cache(_LARGEST)
-def _insert_rows(dialect: sa.Dialect, rows: int) -> str:
-    return insert_sql(dialect, rows)
-
-
-@lru_cache(_LARGEST)
-def _insert_new_rows(dialect: sa.Dialect, rows: int) -> str:
-    return insert_sql(dialect, rows) + " ON CONFLICT DO NOTHING"
-
-
-@lru_cache(_LARGEST)
-def _insert_keys(dialect: sa.Dialect, rows: int) -> str:
-    return insert_text(idempotency, _KEY_NAMES, dialect, rows)
 
 
 class _Claims:
@@ -87,9 +75,10 @@ class _Claims:
     def __init__(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
         self._connection = connection
         self._held: dict[_Key, _Holder] = {}
-        for at in range(0, len(rows), _LARGEST):
-            asked = [_key(row) for row in rows[at : at + _LARGEST]]
-            for one in connection.execute(_HELD.where(_KEY_COLUMNS.in_(asked))):
+        asked = sorted({_key(row) for row in rows})
+        join = "CROSS JOIN" if connection.dialect.name == "sqlite" else "JOIN"
+        for found in many.with_rows(connection, "WITH asked(operation, principal, key) AS (", _KEY, asked, _HELD[join]):
+            for one in found:
                 self._held[one[0], one[1], one[2]] = _Holder(one[3], one[4], one[5], State(one[6] or State.UNKNOWN))
         self._new: list[tuple[Any, ...]] = []
         self._again: list[dict[str, str]] = []
@@ -110,19 +99,13 @@ class _Claims:
         return None
 
     def write(self) -> None:
-        _insert(self._connection, _insert_keys, self._new)
+        many.insert(self._connection, idempotency, _KEY_NAMES, self._new)
         if self._again:
             self._connection.execute(_RECLAIM, self._again)
 
 
 def _key(row: Row) -> _Key:
     return (row.operation, row.principal, row.key)
-
-
-def _insert(connection: sa.Connection, text: Any, rows: Sequence[tuple[Any, ...]]) -> None:
-    for at in range(0, len(rows), _LARGEST):
-        some = rows[at : at + _LARGEST]
-        connection.exec_driver_sql(text(connection.dialect, len(some)), tuple(chain.from_iterable(some)))
 
 
 _ENDPOINT, _ORDER, _STATE = (queue.NAMES.index(name) for name in ("endpoint", "order_key", "state"))

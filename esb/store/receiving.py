@@ -6,18 +6,15 @@ an index that is kept with every message costs a page of the disk for each sende
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from itertools import chain
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from esb.store import many
 from esb.store.inbox import COLUMNS, Arrival, Offer, Settled, Taken, arrival_of, inbox, inbox_key, inbox_mark, stored
-from esb.store.tables import insert_text, places
 
-_LARGEST = 50
 _WRITTEN_DOWN_AFTER = 2048
 _TRIED_AGAIN = (Taken.PARKED, Taken.UNWANTED)
 _NO_KEY = (Taken.CONFLICT, Taken.SUPERSEDED)
@@ -135,9 +132,7 @@ class _Batch:
         return self._sequences[key] + 1
 
     def insert(self) -> None:
-        dialect = self._connection.dialect
-        for some in _parts(self._rows):
-            self._connection.exec_driver_sql(_insert_sql(dialect, len(some)), tuple(chain.from_iterable(some)))
+        many.insert(self._connection, inbox, ("position", *COLUMNS), self._rows)
 
     def _keep(self, key: _Key, offer: Offer) -> Settled:
         self._add(offer.row)
@@ -176,8 +171,9 @@ def _held(
     """The message of each key that a message has."""
     keys = {(one.arrival.endpoint, one.arrival.sender, one.arrival.control) for one in offers if one.arrival.control}
     known = {key: latest[key] for key in keys if key in latest}
-    for some in _parts([key for key in keys if key not in latest]):
-        found = connection.exec_driver_sql(_where_sql(connection.dialect, len(some)), tuple(chain.from_iterable(some)))
+    join = "CROSS JOIN" if connection.dialect.name == "sqlite" else "JOIN"
+    others = [key for key in keys if key not in latest]
+    for found in many.with_rows(connection, "WITH wanted(endpoint, sender, control) AS (", _KEY, others, _WHERE[join]):
         known |= {(row[0], row[1], row[2]): row[3] for row in found}
     for key, position in known.items():
         row = connection.execute(_ROW, {"its_position": position}).first()
@@ -198,35 +194,19 @@ _ALONE = sa.select(sa.func.pg_advisory_xact_lock(0x65736201))
 _ROW = sa.select(inbox).where(inbox.c.position == sa.bindparam("its_position"))
 
 
-def _parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (items[at : at + _LARGEST] for at in range(0, len(items), _LARGEST))
+_KEY = ("text", "text", "text")
+_WHERE = {
+    join: (
+        f") SELECT wanted.endpoint, wanted.sender, wanted.control, position FROM wanted {join} inbox_key USING "
+        "(endpoint, sender, control)"
+    )
+    for join in ("JOIN", "CROSS JOIN")
+}
+"""SQLite goes through those that are wanted, and not through all there are, if it is told to cross."""
+_KEY_NAMES = ("endpoint", "sender", "control", "position")
+_NEWEST = "ON CONFLICT (endpoint, sender, control) DO UPDATE SET position = excluded.position"
 
 
 def _write_keys(connection: sa.Connection, keys: dict[_Key, int]) -> None:
-    for some in _parts(sorted((*key, position) for key, position in keys.items())):
-        connection.exec_driver_sql(_key_sql(connection.dialect, len(some)), tuple(chain.from_iterable(some)))
-
-
-@lru_cache(_LARGEST)
-def _where_sql(dialect: sa.Dialect, count: int) -> str:
-    """SQLite goes through the wanted ones in any case if it is told to cross."""
-    join = "CROSS JOIN" if dialect.name == "sqlite" else "JOIN"
-    return (
-        f"WITH wanted(endpoint, sender, control) AS (VALUES {', '.join([places(dialect, 3)] * count)}) "
-        f"SELECT wanted.endpoint, wanted.sender, wanted.control, position FROM wanted {join} inbox_key USING "
-        "(endpoint, sender, control)"
-    )
-
-
-@lru_cache(_LARGEST)
-def _key_sql(dialect: sa.Dialect, count: int) -> str:
-    return (
-        f"INSERT INTO {inbox_key.name} (endpoint, sender, control, position) VALUES "
-        f"{', '.join([places(dialect, 4)] * count)} "
-        "ON CONFLICT (endpoint, sender, control) DO UPDATE SET position = excluded.position"
-    )
-
-
-@lru_cache(_LARGEST)
-def _insert_sql(dialect: sa.Dialect, count: int) -> str:
-    return insert_text(inbox, ("position", *COLUMNS), dialect, count)
+    rows = sorted((*key, position) for key, position in keys.items())
+    many.insert(connection, inbox_key, _KEY_NAMES, rows, _NEWEST)

@@ -1,4 +1,4 @@
-"""The tables, and statements compiled once for the dialect in use."""
+"""The tables."""
 
 from __future__ import annotations
 
@@ -182,20 +182,3 @@ def readable(connection: sa.Connection) -> bool:
 def clean(text: str) -> str:
     """PostgreSQL keeps no NUL in a text."""
     return text.replace("\0", "\ufffd") if "\0" in text else text
-
-
-def insert_sql(dialect: sa.Dialect, rows: int) -> str:
-    """The insert of so many ``Row`` as text."""
-    return insert_text(exchange, Row._fields, dialect, rows)
-
-
-def insert_text(table: sa.Table, names: tuple[str, ...], dialect: sa.Dialect, rows: int) -> str:
-    """An insert of so many rows, parameters in the order of ``names``: nothing is compiled for a row."""
-    quote = dialect.identifier_preparer.quote
-    values = ", ".join([places(dialect, len(names))] * rows)
-    return f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) VALUES {values}"
-
-
-def places(dialect: sa.Dialect, count: int) -> str:
-    """The places of so many parameters as the driver writes them, in brackets."""
-    return f"({', '.join(['?' if dialect.name == 'sqlite' else '%s'] * count)})"

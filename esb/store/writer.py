@@ -7,8 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -18,12 +17,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from esb.observe import Metrics, get_logger
 from esb.store.bodies import pack, unpack
 from esb.store.commits import Commits, OwnCommits
-from esb.store.tables import Fenced, Row, StoreError, clean, insert_sql
+from esb.store.many import insert
+from esb.store.tables import Fenced, Row, StoreError, clean, exchange
 
 _T = TypeVar("_T")
 _LARGEST_BATCH = 2000
 _BESIDE_WORKS = 200
-_ROWS_A_STATEMENT = 100
 _GATHER_S = 0.001
 _log = get_logger()
 
@@ -70,7 +69,6 @@ class Writer:
         self.commits: Commits = OwnCommits(engine)
         self._metrics = metrics
         self._linger_s = linger_s
-        self._insert = lru_cache(_ROWS_A_STATEMENT)(partial(insert_sql, engine.dialect))
         self._works: deque[_Waiting] = deque()
         self._rows: deque[Row] = deque()
         self._some = threading.Event()
@@ -183,9 +181,7 @@ class Writer:
         rows = [packed(one) for one in batch if isinstance(one, Row)]
 
         def work(connection: sa.Connection) -> list[tuple[asyncio.Future[Any], Any]]:
-            for at in range(0, len(rows), _ROWS_A_STATEMENT):
-                some = rows[at : at + _ROWS_A_STATEMENT]
-                connection.exec_driver_sql(self._insert(len(some)), tuple(chain.from_iterable(some)))
+            insert(connection, exchange, Row._fields, rows)
             done: list[tuple[asyncio.Future[Any], Any]] = []
             for many, same in groupby((one for one in batch if not isinstance(one, Row)), _many):
                 waiting = list(same)
