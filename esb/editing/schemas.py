@@ -25,8 +25,8 @@ _NO_DIALECT = ("codes", "parts")
 MARK = "# yaml-language-server: $schema="
 _NOT_OF = {
     Effect.READ: ("settle", "settle_after", "deliver", "ordered", "priority", "ttl"),
-    Effect.IDEMPOTENT: ("cache", "settle", "settle_after"),
-    Effect.ONCE: ("cache", "retry"),
+    Effect.IDEMPOTENT: ("cache", "settle", "settle_after", "shadow"),
+    Effect.ONCE: ("cache", "retry", "shadow"),
 }
 
 
@@ -97,8 +97,8 @@ def routes(known: Known) -> Schema:
 
 
 def _route_definitions() -> dict[str, Schema]:
-    whole, _ = model_schema(RouteConfig, "route")
-    definitions = {"route": whole}
+    whole, inner = model_schema(RouteConfig, "route")
+    definitions = {**inner, "route": whole}
     for effect, missing in _NOT_OF.items():
         narrowed = copy.deepcopy(whole)
         for name in missing:
@@ -126,7 +126,7 @@ def _events(known: Known, definitions: dict[str, Schema]) -> Schema:
     told = {"type": "array", "minItems": 1, "items": language.ref("subscriber")}
     return {
         "type": "object",
-        "properties": {name: told for name in sorted(known.events)},
+        "properties": dict.fromkeys(sorted(known.events), told),
         "additionalProperties": False,
         "description": "Who is told of an event: operations that are called for it.",
     }
