@@ -84,9 +84,9 @@ class Hospital:
 
 
 @asynccontextmanager
-async def hospital(folder: Path) -> AsyncIterator[Hospital]:
-    """With its store open, as by a bus that runs."""
-    url = f"sqlite:///{folder / 'esb.db'}"
+async def hospital(folder: Path, url: str = "") -> AsyncIterator[Hospital]:
+    """With its store open, as by a bus that runs: a file in ``folder``, or what ``url`` names."""
+    url = url or f"sqlite:///{folder / 'esb.db'}"
     (folder / "configured").mkdir()
     plan = Configured(folder / "configured").load()
     store = Store(url, Metrics(), linger_s=0.001)
