@@ -47,12 +47,12 @@ def sink() -> Iterator[Sink]:
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.mllp_sink"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    try:
-        assert child.stdout is not None
-        yield Sink(child, int(child.stdout.readline()))
-    finally:
-        child.kill()
-        child.wait()
+    with child:
+        try:
+            assert child.stdout is not None
+            yield Sink(child, int(child.stdout.readline()))
+        finally:
+            child.kill()
 
 
 def configured(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from esb import __version__
-from esb.cli import audit, checks, editing, journal, looking, messages, queue, replay, shadow
+from esb.cli import audit, checks, editing, events, journal, looking, messages, queue, replay, shadow
 from esb.cli.common import guarded, routes_option, settings_of
 from esb.hl7.commands import hl7
 
@@ -96,6 +96,7 @@ for command in (
     editing.new,
     editing.diff,
     queue.queue,
+    events.events,
     journal.journal,
     audit.audit,
     replay.replay,
