@@ -12,6 +12,7 @@ A private node has its own folder, cookie, name and epmd, all on free ports of 1
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -34,6 +35,7 @@ _SERVER = (
     "/opt/rabbitmq/sbin/rabbitmq-server",
 )
 _START_LIMIT_S = 60.0
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 def missing(reason: str) -> None:
