@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from tests.bus_process import ROOT, Bus, start_bus
 from tests.journeys.conftest import QUICK, lock_request, open_slot
 from tests.journeys.test_queued import LOCK, QUEUED, effects, lock, unlock
+from tests.rabbit_node import private_node
 from tests.sandbox_process import Sandbox
 
 UNLOCK = "registration.unlock: {to: his, timeout: 4s, retry: 2}"
@@ -33,8 +37,20 @@ def ended(bus: Bus, exchange: str) -> Any:
     return bus.until(f"/v1/exchanges/{exchange}", lambda body: body.get("final") and body["outcome"] == "done", 40)
 
 
-def test_direct_effects_that_did_not_happen_are_delivered_by_the_running_bus(hospital: Sandbox) -> None:
-    with start_bus(hospital, changes=DIRECT) as bus:
+@pytest.fixture(params=["sql", "rabbit"])
+def broker(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The environment of a bus whose queue is the store's own, or is dispatched by RabbitMQ."""
+    if request.param == "sql":
+        yield {}
+        return
+    with private_node() as node:
+        yield {"ESB_BROKER": node.url, "ESB_BROKER_PREFIX": "replay"}
+
+
+def test_direct_effects_that_did_not_happen_are_delivered_by_the_running_bus(
+    hospital: Sandbox, broker: dict[str, str]
+) -> None:
+    with start_bus(hospital, changes=DIRECT, environ=broker) as bus:
         orders = [f"D{at}" for at in range(6)]
         for order in orders:
             slot = open_slot(bus)
