@@ -53,7 +53,7 @@ _steps = st.one_of(
     _STRAY.map(lambda data: Step("stray", data)),
     st.binary(max_size=300).map(lambda data: Step("any", data)),
     st.just(Step("long", b"y" * (LIMIT + 10))),
-    st.binary(max_size=80).map(lambda data: Step("rubbish", data.translate(None, b"\x0b\x1c"))),
+    st.binary(max_size=80).map(lambda data: Step("rubbish", b"?" + data.translate(None, b"\x0b\x1c"))),
 )
 scripts = st.builds(
     Script,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from esb.codecs.hl7v2 import faults, tables
 from esb.codecs.hl7v2.faults import Fault
@@ -14,6 +14,8 @@ from esb.codecs.hl7v2.message import Message, Segment
 from esb.codecs.hl7v2.rules import ANY_SEGMENT, GroupRule, SegmentRule, standard, structure_name
 
 Child: TypeAlias = "Segment | Branch"
+
+MOST_SEGMENTS: Final = 20_000
 
 
 @dataclass(eq=False, slots=True)
@@ -63,6 +65,11 @@ class Structure:
     faults: list[Fault]
 
 
+def too_many(message: Message) -> bool:
+    """Whether it has too many segments to be laid out: each costs a hundred times the four bytes that it may have."""
+    return bool(max(map(message.raw.count, (b"\r", b"\n"))) > MOST_SEGMENTS)
+
+
 def name_of(message: Message, version: str = "") -> str | None:
     """The structure that MSH-9 means, by the tables of that version or MSH-12; None when it is unknown."""
     parts = [message.get("MSH", 0, 9, 1, number) or "" for number in (1, 2, 3)]
@@ -78,9 +85,11 @@ def structure(message: Message, version: str = "", rule: GroupRule | None = None
     """The message by groups, as its structure in that version (else MSH-12) has them, or as ``rule`` does.
 
     A segment that does not fit where it stands is kept there, in the group that was open, and reported; those whose
-    names begin with Z, and ADD, may be anywhere. None when the structure is unknown. Needs hl7apy unless there is a
-    ``rule``.
+    names begin with Z, and ADD, may be anywhere. None when the structure is unknown, or the message has more than
+    ``MOST_SEGMENTS``. Needs hl7apy unless there is a ``rule``.
     """
+    if too_many(message):
+        return None
     if rule is None:
         name = name_of(message, version)
         if name is None:

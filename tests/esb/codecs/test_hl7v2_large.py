@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from esb.codecs import DecodeError
 from esb.codecs.hl7v2 import Message, decode, message, path, to_tree
 from esb.codecs.hl7v2.large import LargeMessage
-from esb.codecs.hl7v2.structure import structure
+from esb.codecs.hl7v2.structure import MOST_SEGMENTS, structure
 from esb.codecs.hl7v2.validate import validate
 
 HEAD = b"MSH|^~\\&|LIS||||||ORU^R01|1|P|2.5\r"
@@ -101,6 +102,26 @@ def test_memory_is_at_most_four_times_the_message(name: str) -> None:
     tracemalloc.stop()
     assert values[1] == "1"
     assert peak <= 4 * len(data)
+
+
+@pytest.mark.parametrize("look", [validate, structure])
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "one wide character"])
+def test_looking_at_all_of_a_message_takes_at_most_four_times_its_bytes(
+    name: str, look: Callable[[Message], object]
+) -> None:
+    data = HOSTILE[name]
+    look(decode(HEAD))
+    tracemalloc.start()
+    look(decode(data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 4 * len(data) + 1_000_000
+
+
+def test_more_segments_than_anybody_sends_are_not_laid_out() -> None:
+    found = decode(HEAD + b"OBX|1\r" * (MOST_SEGMENTS + 1))
+    assert structure(found) is None
+    assert [fault.text for fault in validate(found)] == ["has more than 20,000 segments behind it: nobody looked"]
 
 
 def test_fields_past_the_thousandth_are_found_whole() -> None:
