@@ -51,10 +51,18 @@ def accept(connection: sa.Connection, offered: Sequence[Accepted]) -> list[Earli
     claims = _Claims(connection, [one.row for one in offered if one.row.fingerprint])
     found = [claims.claim(one.row) for one in offered]
     fresh = [one for one, earlier in zip(offered, found, strict=True) if earlier is None]
-    claims.write()
-    many.insert(connection, exchange, Row._fields, [packed(one.row) for one in fresh])
+    rows = [packed(one.row) for one in fresh]
+    messages = list(_in_order(connection, fresh))
+    claims.reclaim()
+    many.insert_all(
+        connection,
+        (
+            (idempotency, _KEY_NAMES, claims.new),
+            (exchange, Row._fields, rows),
+            (queue.queue, queue.NAMES, messages),
+        ),
+    )
     crash.at("during_accept")
-    queue.insert(connection, list(_in_order(connection, fresh)))
     return found
 
 
@@ -80,7 +88,7 @@ class _Claims:
         for found in many.with_rows(connection, "WITH asked(operation, principal, key) AS (", _KEY, asked, _HELD[join]):
             for one in found:
                 self._held[one[0], one[1], one[2]] = _Holder(one[3], one[4], one[5], State(one[6] or State.UNKNOWN))
-        self._new: list[tuple[Any, ...]] = []
+        self.new: list[tuple[Any, ...]] = []
         self._again: list[dict[str, str]] = []
 
     def claim(self, row: Row) -> Earlier | None:
@@ -91,15 +99,15 @@ class _Claims:
         if holder is not None and not (holder.again and holder.fingerprint == row.fingerprint):
             return Earlier(holder.exchange, holder.fingerprint == row.fingerprint, holder.state)
         if holder is None:
-            self._new.append((*key, row.fingerprint, row.id, False))
+            self.new.append((*key, row.fingerprint, row.id, False))
         else:
             names = ("its_operation", "its_principal", "its_key", "its_exchange")
             self._again.append(dict(zip(names, (*key, row.id), strict=True)))
         self._held[key] = _Holder(row.fingerprint, row.id, False, State.ACCEPTED)
         return None
 
-    def write(self) -> None:
-        many.insert(self._connection, idempotency, _KEY_NAMES, self._new)
+    def reclaim(self) -> None:
+        """Take those that were open again; ``new`` are to be inserted."""
         if self._again:
             self._connection.execute(_RECLAIM, self._again)
 

@@ -26,6 +26,18 @@ def insert(connection: sa.Connection, table: sa.Table, names: tuple[str, ...], r
         pass
 
 
+def insert_all(connection: sa.Connection, inserts: Sequence[tuple[sa.Table, tuple[str, ...], Rows]]) -> None:
+    """Add rows to several tables; on PostgreSQL in one statement, for each costs a way there and back."""
+    wanted = [one for one in inserts if one[2]]
+    if connection.dialect.name == "postgresql" and len(wanted) > 1:
+        text = _together(tuple((table, names) for table, names, _ in wanted))
+        lists = [map(list, zip(*rows, strict=True)) for _, _, rows in wanted]
+        connection.exec_driver_sql(text, tuple(chain.from_iterable(lists)))
+        return
+    for one in wanted:
+        insert(connection, *one)
+
+
 def with_rows(
     connection: sa.Connection, beginning: str, kinds: tuple[str, ...], rows: Rows, end: str = ""
 ) -> Iterator[Iterable[Any]]:
@@ -48,6 +60,12 @@ def with_rows(
 def _lists(beginning: str, kinds: tuple[str, ...], end: str) -> str:
     """``%b``: in the driver's binary form, or each value would be written out and escaped."""
     return f"{beginning} SELECT * FROM unnest({', '.join([f'%b::{kind}[]' for kind in kinds])}) {end}"
+
+
+@lru_cache(_TEXTS_KEPT)
+def _together(inserts: tuple[tuple[sa.Table, tuple[str, ...]], ...]) -> str:
+    *before, last = [_lists(*_into(*one), "") for one in inserts]
+    return f"WITH {', '.join(f'part_{at} AS ({text})' for at, text in enumerate(before))} {last}"
 
 
 @lru_cache(_TEXTS_KEPT)
