@@ -194,9 +194,8 @@ class Bus:
 
     def kill(self, why: str) -> None:
         """kill -9 now, and a start soon."""
-        process, self.process = self.process, None
-        if process is None or self.is_quiet and process.is_open:
-            self.process = process
+        process = self.process
+        if process is None or (self.is_quiet and process.is_open):
             return
         self.history.note("bus", "killed", process=process.number, why=why)
         self._gone(process)

@@ -1,4 +1,4 @@
-"""The judge: a pure function of what was seen. Each line that it returns is a promise of RELIABILITY that was broken."""
+"""The judge: a pure function of what was seen. Each line it returns is a promise of RELIABILITY that was broken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store's disk: the real store on a real file, its threads run by the loop, its commits failing as the seed says."""
+"""The store's disk: the real store on a real file, its threads run by the loop, failing as the seed says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TABLES = ("", "-wal", "-shm", ".lock")
 
 
 class File:
-    """One file for all simulations of a process, as it is when nothing was written; its engine keeps what it compiled."""
+    """One file for all simulations of a process, made empty for each; its engine keeps what it compiled."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="esb-sim-", dir=_SHM if _SHM.is_dir() else None)

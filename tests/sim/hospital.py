@@ -67,15 +67,22 @@ class Slot:
 
 
 class Hospital:
-    """``request`` is what a wire leads to; ``heal`` ends all that is broken."""
+    """``request`` is what a wire leads to, ``asked`` is called soon after each; ``heal`` ends all that is broken."""
 
-    def __init__(self, plan: Plan, rng: random.Random, loop: asyncio.AbstractEventLoop, history: History) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        rng: random.Random,
+        loop: asyncio.AbstractEventLoop,
+        history: History,
+        asked: Callable[[], None] = lambda: None,
+    ) -> None:
         self._plan, self._rng, self._loop, self._history = plan, rng, loop, history
         self.slots = {f"S{number}": Slot(plan.capacity) for number in range(plan.slots)}
         self.requests: list[Request] = []
         self.locks: dict[str, list[Lock]] = {}
         self._healthy = False
-        self._outside = copy_context()
+        self._outside, self._asked = copy_context(), asked
         self._names = list(plan.behaviours)
         self._weights = list(plan.behaviours.values())
 
@@ -118,6 +125,7 @@ class Hospital:
         self._history.note("his", "arrived", number=request.number, action=action, order=request.order, as_=behaviour)
         back: asyncio.Future[Reply] = self._loop.create_future()
         after = self._rng.uniform(0.5, LONGEST_LATE_S) if behaviour == "late" else self.pause()
+        self._in(self._rng.uniform(0, after), self._asked)
         self._in(after, self._come_to, behaviour, request, fields, back)
         return back
 

@@ -54,6 +54,7 @@ class Plan:
     down: list[tuple[float, float]]
     crashes: list[int]
     crash_after_commit: float
+    crash_while_asked: float
     stops: list[int]
     disk_fails: list[tuple[float, float]]
     outcome_unknown: float
@@ -89,8 +90,9 @@ def draw(seed: int) -> Plan:
         deduplicates=often(0.3),
         behaviours=dict.fromkeys(chosen, rng.choice((0.05, 0.2, 0.6)) / max(1, len(chosen))),
         down=[_span(rng, 20, 8)] if faulty and often(0.3) else [],
-        crashes=sorted(rng.randrange(30, 2500) for _ in range(rng.choice((1, 2, 4)))) if faulty and often(0.5) else [],
+        crashes=sorted(rng.randrange(30, 1200) for _ in range(rng.choice((1, 2, 4)))) if faulty and often(0.5) else [],
         crash_after_commit=rng.choice((0.0, 0.01, 0.03)) if faulty and often(0.3) else 0.0,
+        crash_while_asked=rng.choice((0.1, 0.3)) if faulty and often(0.2) else 0.0,
         stops=[rng.randrange(100, 2000)] if often(0.15) else [],
         disk_fails=[_span(rng, 20, 6) for _ in range(rng.choice((1, 2)))] if disk else [],
         outcome_unknown=rng.choice((0.0, 0.5, 1.0)) if disk else 0.0,

@@ -74,7 +74,7 @@ class _World:
         self.loop = Loop(random.Random(f"loop {plan.seed}"), self._before_step)
         self.history = History(self.loop.time)
         self._rng = random.Random(f"world {plan.seed}")
-        self._hospital = Hospital(plan, random.Random(f"hospital {plan.seed}"), self.loop, self.history)
+        self._hospital = Hospital(plan, random.Random(f"hospital {plan.seed}"), self.loop, self.history, self._asked)
         self._disk = Disk(plan, random.Random(f"disk {plan.seed}"), self.loop, self._committed)
         self.loop.thread_s, self.loop.thread_fault = self._disk.pause, self._disk.read_fault
         self.bus = Bus(plan, self.loop, self.history, self._hospital, self._disk, self._file, make_pipeline)
@@ -101,6 +101,10 @@ class _World:
     def _committed(self) -> None:
         if not self.bus.is_quiet and self._rng.random() < self._plan.crash_after_commit:
             self.bus.kill("after a commit")
+
+    def _asked(self) -> None:
+        if not self.bus.is_quiet and self._rng.random() < self._plan.crash_while_asked:
+            self.bus.kill("while it waited for the hospital")
 
     async def _live(self) -> None:
         self.bus.begin()

@@ -361,7 +361,9 @@ async def test_an_end_that_is_written_late_does_not_replace_what_was_settled_mea
     assert (first.outcome, again.outcome, again.replayed) == (Outcome.UNKNOWN, Outcome.DONE, True)
 
 
-async def test_a_commit_that_seemed_to_fail_leaves_no_key_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_commit_that_seemed_to_fail_leaves_no_key_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """F13: the answer to a commit is lost; the client was told that nothing was kept and comes again."""
     async with running(tmp_path) as bus:
         bus.his.does("Lock", GOOD_LOCK)
