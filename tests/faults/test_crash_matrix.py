@@ -42,9 +42,7 @@ CELLS = [
     *(Cell("direct doubt", point) for point in crash.SETTLED[:2]),
 ]
 FEW = (
-    Cell("queued", "during_accept"),
     Cell("queued", "after_send_before_result"),
-    Cell("inbound", "after_kept_before_answer"),
     *(one for one in CELLS if one.way == "broker"),
 )
 """What the backends beside the embedded one are tried with when there is little time."""

@@ -11,7 +11,7 @@ from tests.faults.monkey import Monkey, rage
 from tests.faults.site import QUEUED, standing
 from tests.sandbox_process import Sandbox
 
-DEATHS, EVERY = {"sqlite-sql": 3 * RUNS, "postgresql-sql": 3 * RUNS}, 2.0
+DEATHS, EVERY = {"sqlite-sql": 2 * RUNS, "postgresql-sql": 3 * RUNS}, 1.5
 """RabbitMQ takes long to come back: with it the monkey works in the long run only (``ESB_FAULT_RUNS``)."""
 
 

@@ -167,7 +167,7 @@ async def test_a_stop_with_200_requests_under_way_answers_all_of_them_and_loses_
     async with standing(hospital, services, tmp_path, changes) as site:
         slots = [open_slot(site.bus, skip=skip) for skip in range(8)]
         site.fresh()
-        hospital.control.fault("soap", "delay_after", operation="LockRegistration", seconds=4.0)
+        hospital.control.fault("soap", "delay_after", operation="LockRegistration", seconds=2.5)
         async with browsing(60) as session:
             clients = [Frontend(site, session, f"T{n}", tries=1) for n in range(200)]
             asked = [asyncio.create_task(one.lock(f"T{n}", slots[n % 8])) for n, one in enumerate(clients)]
