@@ -304,3 +304,20 @@ async def deliver_all(bus: Any, most: int = 1000) -> None:
 
 async def _true(value: bool) -> bool:
     return value
+
+
+async def test_of_two_processes_on_one_store_one_runs_a_subscriber_and_the_other_takes_over(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    async with telling(tmp_path / "a") as first:
+        await first.tell("R1")
+        await first.until_position(1)
+        async with telling(tmp_path / "b") as second:
+            await second.tell("R2")
+            await first.until_position(2)
+            assert (first.seen(), second.seen()) == (["R1", "R2"], [])
+            await first.subscribers.close()
+            await second.tell("R3")
+            await second.until_position(3)
+            assert second.seen() == ["R3"]
+            assert len(await second.rows()) == 3
