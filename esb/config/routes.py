@@ -136,6 +136,14 @@ class RouteConfig(Model):
         """Whether it is accepted first and delivered later."""
         return self.deliver == "queued"
 
+    @property
+    def again(self) -> Again:
+        """How a message of its is tried again: where it is not queued, its ``retry`` is for who waits and says nothing.
+
+        Such messages are those that are replayed, or were accepted while it was queued.
+        """
+        return self.retry if self.is_queued else Again()
+
 
 class CallbackConfig(Model):
     """What a system tells us and the event that it becomes, or what it asks and the operation that knows.

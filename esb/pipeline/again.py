@@ -29,7 +29,7 @@ class Again(NamedTuple):
         """After a try that followed ``tries`` others; ``was_sent``: one of those may have arrived."""
         config = record.lane.config
         ours = ending.outcome is Outcome.UNAVAILABLE and ending.code in OUR_LIMITS
-        most = FAULTY_TRIES if ending.code in OUR_FAULTS else Schedule.of(config.retry).times + 1
+        most = FAULTY_TRIES if ending.code in OUR_FAULTS else Schedule.of(config.again).times + 1
         return cls(
             parks=not ours and tries + 1 >= most,
             wait_s=backlog.wait(config, 0 if ours else tries, ending),

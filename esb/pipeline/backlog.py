@@ -87,7 +87,7 @@ class Backlog:
 
     def wait(self, config: RouteConfig, made: int, ending: Ending) -> float:
         """Seconds until the try after ``made`` ones: longer and longer, never less than the system asked for."""
-        return max(Schedule.of(config.retry).wait(made, self._uniform()), ending.retry_after or 0.0)
+        return max(Schedule.of(config.again).wait(made, self._uniform()), ending.retry_after or 0.0)
 
     async def surely(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Do it, again and again while the store does not."""

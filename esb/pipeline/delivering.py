@@ -211,6 +211,6 @@ def _parked_for(delivery: Delivery, lane: Lane | None) -> str:
         return "no_route: the operation has no route any more"
     if delivery.lost > _MOST_LOST:
         return f"worker_lost: {delivery.lost} workers ended while they had it"
-    if delivery.tries > Schedule.of(lane.config.retry).times:
+    if delivery.tries > Schedule.of(lane.config.again).times:
         return delivery.reason or "its tries are used up"
     return ""

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from esb.config.routes import RouteConfig
 from esb.config.values import Again
 from esb.policies.schedule import Schedule
 
@@ -35,3 +36,12 @@ def test_a_route_that_says_nothing_is_tried_twenty_times_over_six_hours() -> Non
 def test_waits_after_the_last_do_not_grow_any_more() -> None:
     plan = Schedule(3, 30)
     assert plan.wait(50, 0.5) == plan.wait(2, 0.5)
+
+
+def test_the_retries_of_one_who_waits_are_no_schedule_for_a_message() -> None:
+    """A route that was queued and is direct now: two tries, the second after six hours, were not meant."""
+    direct = RouteConfig.model_validate({"to": "his", "retry": 2})
+    queued = RouteConfig.model_validate({"to": "his", "retry": "2 over 3s", "deliver": "queued"})
+    assert Schedule.of(direct.again) == Schedule(20, 6 * 3600.0)
+    assert Schedule.of(queued.again) == Schedule(2, 3.0)
+    assert Schedule.of(direct.again).wait(1, 0.5) < 3
