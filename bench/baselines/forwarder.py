@@ -1,6 +1,6 @@
 """A forwarder written by hand: asyncio and sqlite3, one commit for all that has gathered, then AA and the message on.
 
-``python -m bench.baselines.forwarder FILE PORT OUT``. It reads with python-hl7's splitting rules done by ``str.split``,
+``python -m bench.baselines.forwarder FILE PORT OUT``. It reads by ``str.split`` alone,
 for this one message and charset; no validation, no escapes, no repeats, no order, no retry, no journal of what it sent.
 """
 
@@ -85,8 +85,8 @@ class Peer(asyncio.Protocol):
 
 
 def _mapped(head: list[str], evn: list[str], pid: list[str], pv1: list[str], number: int) -> str:
-    ward, bed = (pv1[3].split("^") + ["", ""])[:2]
-    doctor = (pv1[7].split("^") + [""])[1]
+    ward, bed = [*pv1[3].split("^"), "", ""][:2]
+    doctor = [*pv1[7].split("^"), ""][1]
     fields = [pid[3].split("^")[0], "", pid[5], "", pid[7], pid[8], "", "", pid[11], "", pid[13]]
     return (
         f"\x0bMSH|^~\\&|HUB||WARD||{head[6]}||ADT^A08^ADT_A01|F{number}|P|2.5.1||||||UNICODE UTF-8\r"
