@@ -95,9 +95,7 @@ def test_a_quantity_gives_pages_that_together_are_everything(lis: Asker, bus: Bu
 def test_a_pointer_of_an_answer_that_has_changed_is_refused(lis: Asker) -> None:
     pages = lis.departments(2, 3)
     next(pages)
-    with pytest.raises(
-        QueryError, match="AE 207 the answer is another one by now"
-    ):
+    with pytest.raises(QueryError, match="AE 207 the answer is another one by now"):
         lis._ask("QBP^Z01^QBP_Q11", "2.5.1", "|2", "Z01^Departments^HUB", 3, "3-0123456789abcdef")
     with pytest.raises(QueryError, match="DSC-1 is no pointer"):
         lis._ask("QBP^Z01^QBP_Q11", "2.5.1", "|2", "Z01^Departments^HUB", 3, "next please")
