@@ -29,7 +29,11 @@ _CLAIM = (
     .values(state=TAKEN, due=sa.bindparam("its_due"), takes=queue.c.takes + 1, lost=_LOST, relayed=0)
 )
 _SAME = nobody_has(
-    _IDS, queue.c.takes == sa.bindparam("its_takes"), queue.c.state == sa.bindparam("its_state"), UNRELAYED
+    _IDS,
+    queue.c.takes == sa.bindparam("its_takes"),
+    queue.c.state == sa.bindparam("its_state"),
+    queue.c.endpoint == sa.bindparam("its_endpoint"),
+    UNRELAYED,
 )
 _MARK = queue.update().where(_SAME).values(relayed=_now)
 _FORGET = queue.update().where(nobody_has(_IDS, _WAITING)).values(relayed=0)
@@ -105,20 +109,22 @@ def _after(row: Queued, lease_ends: int) -> Queued:
 
 
 class Relayed(NamedTuple):
-    """A row as it was when its id was published: what has been taken or has come due since was not."""
+    """A row as it was when its id was published: what was taken, came due or was moved since was not."""
 
     id: str
     takes: int
     state: str
+    endpoint: str
 
 
 def mark(connection: sa.Connection, confirmed: Iterable[Relayed], now: int) -> None:
     """The broker has these."""
-    alike: dict[tuple[int, str], list[str]] = {}
+    alike: dict[Relayed, list[str]] = {}
     for one in confirmed:
-        alike.setdefault((one.takes, one.state), []).append(one.id)
-    for (takes, state), ids in alike.items():
-        connection.execute(_MARK, {"its_ids": ids, "its_takes": takes, "its_state": state, "its_now": now})
+        alike.setdefault(one._replace(id=""), []).append(one.id)
+    for (_, takes, state, endpoint), ids in alike.items():
+        values = {"its_ids": ids, "its_takes": takes, "its_state": state, "its_endpoint": endpoint, "its_now": now}
+        connection.execute(_MARK, values)
 
 
 def forget(connection: sa.Connection, ids: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from esb import crash
 from esb.buffer.base import Delivery, Entry, Message
 from esb.buffer.rabbit.broker import Broker
 from esb.buffer.rabbit.dead import DeadLetters
-from esb.buffer.rabbit.errors import BrokerError
+from esb.buffer.rabbit.errors import BrokerDown, BrokerError
 from esb.buffer.rabbit.hand import Hand, Held, ids
 from esb.buffer.rabbit.leader import Leader
 from esb.buffer.rabbit.publisher import Publisher
@@ -85,7 +85,7 @@ class RabbitBuffer(SqlBuffer):
         self._again: set[str] = set()
         self._keys: set[tuple[str, str]] = set()
         self._some = asyncio.Event()
-        self._compared = clock.monotonic()
+        self._compared = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -165,7 +165,7 @@ class RabbitBuffer(SqlBuffer):
         done = await super().later(delivery, wait_s, reason, counts=counts, sent=sent)
         if done:
             message = delivery.message
-            self._relay.publish(Relayed(message.id, delivery.takes, LATER), message.endpoint, message.priority, wait_s)
+            self._relay.publish(Relayed(message.id, delivery.takes, LATER, message.endpoint), message.priority, wait_s)
         return done
 
     async def reopen(self, exchange: str, wait_s: float, reason: str) -> Entry | None:
@@ -195,7 +195,7 @@ class RabbitBuffer(SqlBuffer):
         if message.order_key:
             self._look_at([message.id])
         else:
-            self._relay.publish(Relayed(message.id, 0, READY), message.endpoint, message.priority)
+            self._relay.publish(Relayed(message.id, 0, READY, message.endpoint), message.priority)
 
     def _site_has(self, endpoint: str) -> bool:
         return self._site.has_queue(endpoint)
@@ -207,21 +207,19 @@ class RabbitBuffer(SqlBuffer):
     def _hand(self, endpoint: str, most: int) -> Hand:
         return self._site.hand(endpoint, most, partial(self._tell, endpoint))
 
-    async def _opened(self, found: Mapping[Place, Stock]) -> None:
+    async def _opened(self, missed: Sequence[Place]) -> None:
         """Queues that were not there before hold nothing of what the broker once confirmed."""
-        for (endpoint, place), stock in found.items():
-            if stock.new:
+        try:
+            for endpoint, place in missed:
                 await self._forget(endpoint, place, 0)
+        except StoreError as error:
+            raise BrokerDown(f"cannot be compared with the store: {error}") from None
         self._nudge.set()
 
     async def _forget(self, endpoint: str, place: int, older_ms: int) -> None:
-        try:
-            lost = await self._store.transact(
-                lambda one: relaying.forget_queue(one, endpoint, bounds(place), self._now(one) - older_ms)
-            )
-        except StoreError as error:
-            _log.warning("broker_not_compared", endpoint=endpoint, reason=str(error))
-            return
+        lost = await self._store.transact(
+            lambda one: relaying.forget_queue(one, endpoint, bounds(place), self._now(one) - older_ms)
+        )
         if lost:
             _log.warning("broker_forgot_messages", endpoint=endpoint, count=lost)
             self._nudge.set()

@@ -59,13 +59,13 @@ class Relay:
         wait = 0.0
         if row.state == LATER and row.due:
             wait = max(_SOON_S, row.due / 1000 - self._clock.now().timestamp())
-        return self.publish(Relayed(row.id, row.takes, row.state), row.endpoint, row.priority, wait)
+        return self.publish(Relayed(row.id, row.takes, row.state, row.endpoint), row.priority, wait)
 
-    def publish(self, one: Relayed, endpoint: str, priority: int, wait_s: float = 0.0) -> bool:
+    def publish(self, one: Relayed, priority: int, wait_s: float = 0.0) -> bool:
         """Publish an id to the queue of an endpoint, over the rungs when it shall wait; False as ``row``."""
-        if not self._has_queue(endpoint):
+        if not self._has_queue(one.endpoint):
             return False
-        queue = self._names.queue(endpoint, priority)
+        queue = self._names.queue(one.endpoint, priority)
         through = self._names.rung(rung(wait_s)) if wait_s > 0 else self._names.direct
         if not self._publisher.publish(through, queue, one.id.encode(), partial(self._told, one)):
             return False
@@ -118,7 +118,7 @@ class Relay:
 
         One that is under way, and one whose queue is not there yet, is left to the next sweep.
         """
-        if Relayed(row.id, row.takes, row.state) in self._under or not self._has_queue(row.endpoint):
+        if Relayed(row.id, row.takes, row.state, row.endpoint) in self._under or not self._has_queue(row.endpoint):
             return True
         while not self.row(row):
             if not await self._publisher.has_room():

@@ -22,7 +22,7 @@ Place = tuple[str, int]
 class Site:
     """Two connections, since a broker with an alarm stops reading from those that publish.
 
-    ``opened`` is told which queues there are, after each new connection; ``lost`` that the one for writing is gone.
+    ``opened`` is told which queues a new connection did not find; ``lost`` that the one for writing is gone.
     ``reads`` is called with the connection for reading before it is said to be there. ``news`` is set when ``tend`` has
     something to do.
     """
@@ -34,7 +34,7 @@ class Site:
         monotonic: Callable[[], float],
         *,
         reads: Callable[[Connection], Awaitable[None]],
-        opened: Callable[[dict[Place, Stock]], Awaitable[None]],
+        opened: Callable[[list[Place]], Awaitable[None]],
         lost: Callable[[], None],
         uniform: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
@@ -45,6 +45,7 @@ class Site:
         self._reads, self._opened, self._lost, self._publisher = reads, opened, lost, publisher
         self._endpoints: dict[str, None] = {}
         self._declared: set[str] = set()
+        self._missed: set[str] = set()
         self._new: list[str] = []
         self.news = asyncio.Event()
         self._hands: dict[str, Hand] = {}
@@ -132,9 +133,10 @@ class Site:
         self._current = connection
 
     async def _prepare(self, connection: Connection, endpoints: list[str]) -> None:
-        found = await declare(connection, self.names, endpoints)
+        await declare(connection, self.names, endpoints, self._missed)
         places = [(endpoint, place) for endpoint in endpoints for place in range(len(PRIORITIES))]
-        await self._opened({place: found[self.names.queue(*place)] for place in places})
+        await self._opened([place for place in places if self.names.queue(*place) in self._missed])
+        self._missed.clear()
         for endpoint in endpoints:
             hand = self._hands.get(endpoint)
             if hand is not None:

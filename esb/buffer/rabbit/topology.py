@@ -100,21 +100,22 @@ def _of_endpoint(names: Names, endpoint: str) -> Iterator[tuple[str, str, Mappin
         yield names.direct, names.queue(endpoint, place), {**_returning(names.dead), "x-delivery-limit": _DELIVERIES}
 
 
-async def declare(connection: Connection, names: Names, endpoints: Iterable[str]) -> dict[str, Stock]:
-    """Make what is missing and check the rest; what the queues hold, by name. Raises ``BrokerError``."""
+async def declare(connection: Connection, names: Names, endpoints: Iterable[str], missed: set[str]) -> None:
+    """Make what is missing and check the rest; raises ``BrokerError``.
+
+    The name of a queue that was not there is in ``missed`` before it is made, also when a later one fails.
+    """
     channel = await connection.channel()
     await channel.ask("exchange_declare", names.direct, "direct", durable=True)
     for exchange in (names.dead, *map(names.rung, RUNGS)):
         await channel.ask("exchange_declare", exchange, "fanout", durable=True)
-    found: dict[str, Stock] = {}
     wanted = [*_common(names), *(one for endpoint in endpoints for one in _of_endpoint(names, endpoint))]
     for exchange, queue, arguments in wanted:
-        stock = await stocked(connection, queue)
+        if (await stocked(connection, queue)).new:
+            missed.add(queue)
         await channel.ask("queue_declare", queue, durable=True, arguments=dict(arguments))
         await channel.ask("queue_bind", queue, exchange, routing_key=queue)
-        found[queue] = stock
     channel.raw.close()
-    return found
 
 
 async def stocked(connection: Connection, queue: str) -> Stock:
