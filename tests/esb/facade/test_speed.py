@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
+import sys
 from collections.abc import MutableMapping
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from esb.model import Exchange, Result
 from tests.esb.facade.doubles import LOCK, ExamplePipeline
 
 BODY = json.dumps(LOCK).encode()
-BUDGET_S = 120e-6
+MOST_CALLS = {"body": 300, "path": 125, "query": 140}
 
 
 class TrivialPipeline(ExamplePipeline):
@@ -50,9 +51,13 @@ SCOPES = {
 
 
 @pytest.mark.parametrize("kind", sorted(SCOPES))
-async def test_a_request_costs_the_facade_less_than_120_microseconds(contract: Contract, kind: str) -> None:
+async def test_a_request_takes_few_steps_through_the_facade(contract: Contract, kind: str) -> None:
+    """Calls of functions are counted, not time: they are the same on every machine, however busy. ``bench.facade`` has
+    the times.
+    """
     facade = Facade(contract, TrivialPipeline(contract))
     statuses: list[int] = []
+    calls = 0
 
     async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.request", "body": BODY, "more_body": False}
@@ -61,11 +66,15 @@ async def test_a_request_costs_the_facade_less_than_120_microseconds(contract: C
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    best = float("inf")
-    for _ in range(20):
-        started = time.perf_counter()
-        for _ in range(50):
-            await facade(SCOPES[kind], receive, send)
-        best = min(best, (time.perf_counter() - started) / 50)
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    await facade(SCOPES[kind], receive, send)
+    sys.setprofile(count)
+    try:
+        await facade(SCOPES[kind], receive, send)
+    finally:
+        sys.setprofile(None)
     assert set(statuses) == {201 if kind == "body" else 200}
-    assert best < BUDGET_S
+    assert calls <= MOST_CALLS[kind]
