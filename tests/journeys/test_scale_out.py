@@ -1,4 +1,4 @@
-"""Several processes of one bus on one PostgreSQL store: what one accepts another delivers, what one leaves others end."""
+"""Several processes of one bus on one PostgreSQL store: what one accepts another delivers and, when it dies, ends."""
 
 from __future__ import annotations
 
