@@ -148,7 +148,7 @@ class Bus:
         _settle_memory()
         works = [self.reloader.run(), self._chores.take_over(), self._shadows.run()]
         if self._role is not Role.SERVE:
-            works += [self._worker.run(), self._chores.prune()]
+            works += [self._worker.run(), self._chores.prune(), self._chores.anchor()]
         beside = [asyncio.create_task(work) for work in works]
         self.ready()
         try:
