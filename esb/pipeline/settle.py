@@ -11,6 +11,7 @@ import orjson
 
 from esb import crash
 from esb.clock import Clock, Ids
+from esb.codecs import DecodeError
 from esb.codecs.json import decode
 from esb.errors import Outcome
 from esb.model import Effect, Exchange, Result
@@ -113,7 +114,11 @@ class Settler:
 
     async def _until_decided(self, row: Row, version: Version) -> None:
         waits = self._waits(row, version)
-        request = decode(row.request)
+        try:
+            request = decode(row.request)
+        except DecodeError as error:
+            _log.error("exchange_left_unknown", exchange=row.id, operation=row.operation, reason=str(error))
+            return
         for number, wait in enumerate(chain(waits, repeat(_EVERY_S, _TIMES), repeat(_LATER_S)), start=1):
             await self._sleep(wait)
             async with self._gate:
