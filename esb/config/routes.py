@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
@@ -145,6 +145,10 @@ class RouteConfig(Model):
         return self.retry if self.is_queued else Again()
 
 
+ANSWER: Final = ".answer"
+"""How the name of a translation ends that makes the rows of an answer; the rest of the message is the listener's."""
+
+
 class CallbackConfig(Model):
     """What a system tells us and the event that it becomes, or what it asks and the operation that knows.
 
@@ -168,7 +172,7 @@ class CallbackConfig(Model):
     @property
     def answer_file(self) -> str:
         """The name of the translation of an answer."""
-        return f"{self.file}.answer"
+        return f"{self.file}{ANSWER}"
 
     @model_validator(mode="after")
     def _one_end(self) -> CallbackConfig:

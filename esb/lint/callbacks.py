@@ -59,7 +59,7 @@ def answer_findings(translation: Translation, operation: Operation, places: Plac
         yield places.value(translation.file, ("from",), message, "from: json")
     if not translation.target.type:
         yield places.value(translation.file, ("to",), "does not say which message answers", "to: hl7v2 RSP_K21")
-    yield from translation_findings(translation, places, source=operation.answer_type)
+    yield from translation_findings(translation, places, source=operation.answer_type, whole=False)
     for example in translation.examples:
         for error in operation.check_answer(example.message):
             yield Finding(translation.file, example.line, 1, f"example '{example.name}': {error.pointer}: {error.en}")

@@ -35,15 +35,21 @@ def sheet_findings(sheet: Sheet, operation: Operation, endpoint: Endpoint | None
 
 
 def translation_findings(
-    translation: Translation, places: Places, gives: Type | None = None, source: Type | None = None
+    translation: Translation,
+    places: Places,
+    gives: Type | None = None,
+    source: Type | None = None,
+    *,
+    whole: bool = True,
 ) -> Iterator[Finding]:
     """Everything that cannot be right in a translation.
 
-    ``gives`` is the type of what it makes and ``source`` of what it is made of, where they are known.
+    ``gives`` is the type of what it makes and ``source`` of what it is made of, where they are known; without ``whole``
+    it makes the rows of a message that has others too.
     """
     sides = (message_type(side.format, side.type) for side in (translation.source, translation.target))
     read, made = next(sides), next(sides)
-    found = check_translation(translation.sheet, source or read, gives or made, fhir_resource)
+    found = check_translation(translation.sheet, source or read, gives or made, fhir_resource, whole=whole)
     yield from map(places.of, found)
     if not translation.examples:
         yield places.at(translation.file, ("examples",), "a translation has no example", "add one under examples")

@@ -10,6 +10,7 @@ from typing import cast
 
 from esb.codecs import yaml
 from esb.codecs.yaml import nearest
+from esb.config.routes import ANSWER
 from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding, PartlyBroken
 from esb.lint.mappings import mapping_findings, sheet_findings, translation_findings
@@ -87,7 +88,8 @@ class _Looking:
         document = yaml.load(path, file)
         if is_translation(document):
             self.translations[file] = load_translation(path, plan.codes, self.parts)
-            yield from translation_findings(self.translations[file], self.places)
+            whole = not path.stem.endswith(ANSWER)
+            yield from translation_findings(self.translations[file], self.places, whole=whole)
             return
         operation = plan.contract.operations.get(path.stem)
         if operation is None:

@@ -65,18 +65,29 @@ def check(
     if isinstance(sheet.action, Expression):
         walk.typist.of(sheet.action, sending)
     walk.target(sheet.request, system.request, sending, None, strict=False)
+    walk.segments(sheet.request, system.request, "request")
     meaning = {"request": request, "answer": system.answer}
     walk.cases(sheet.cases, answer, meaning)
     return list(walk.typist.problems)
 
 
 def check_translation(
-    sheet: Sheet, source: Type = ANY, target: Type = ANY, resources: Callable[[str], Type] = lambda _: ANY
+    sheet: Sheet,
+    source: Type = ANY,
+    target: Type = ANY,
+    resources: Callable[[str], Type] = lambda _: ANY,
+    *,
+    whole: bool = True,
 ) -> list[Problem]:
-    """The same for a translation, whose ``source`` and ``target`` are the types of its messages."""
+    """The same for a translation, whose ``source`` and ``target`` are the types of its messages.
+
+    Without ``whole`` somebody else adds the segments that it does not give.
+    """
     walk = _Walk(Typist(resources), sheet.file)
     assert sheet.gives is not None
     walk.target(sheet.gives, target, {"message": source}, None, strict=False)
+    if whole:
+        walk.segments(sheet.gives, target, "gives")
     return list(walk.typist.problems)
 
 
@@ -244,6 +255,19 @@ class _Walk:
                 place = Place(shape.file, (*shape.path, shape.fields[0][0]), at_key=True)
             self.typist.add(place, f"required and not given: {', '.join(mark + name for name in missing)}", hint)
 
+    def segments(self, shape: Shape, type_: Type, key: str) -> None:
+        """The segments that an HL7 message must have and no row of the list gives, whatever the data is."""
+        given = _rows(shape)
+        if not given:
+            return
+        missing = [name for name, inner in type_.fields.items() if inner.required and name not in given]
+        if missing:
+            first = next((name for name, inner in type_.fields[missing[0]].fields.items() if inner.required), "1")
+            hint = f"write a row with '{missing[0]}-{first}: null' where the system does without it"
+            self.typist.add(
+                Place(self.file, (key,), at_key=True), f"required segments not given: {', '.join(missing)}", hint
+            )
+
     def _fits(self, given: Type, type_: Type, place: Place, *, strict: bool) -> None:
         if given.many and not type_.many and type_.sort not in ("any", "structure"):
             self.typist.add(place, f"a list where {WORDS[type_.sort]} is needed", "take one with '| first'")
@@ -259,6 +283,30 @@ class _Walk:
             )
         elif type_.longest is not None and any(len(word) > type_.longest for word in given.words):
             self.typist.add(place, f"may be longer than the {type_.longest} characters that fit here")
+
+
+def _rows(shape: Shape) -> frozenset[str] | None:
+    """The names of all HL7 segments that a list may give; none of what is no message, None where they are computed."""
+    match shape:
+        case Structure(fields):
+            return frozenset(match[1] for name, _ in fields if (match := _SEGMENT.fullmatch(name)))
+        case Items(parts):
+            return _all_rows(parts)
+        case Choice(options):
+            return _all_rows([option for _, option in options])
+        case Loop(body=inner) | With(body=inner) | Value(value=inner):
+            return _rows(inner)
+        case Use(part):
+            return _rows(part.body)
+        case Constant(None):
+            return frozenset()
+    return None
+
+
+def _all_rows(shapes: Iterable[Shape]) -> frozenset[str] | None:
+    found = [_rows(one) for one in shapes]
+    known = [one for one in found if one is not None]
+    return frozenset[str]().union(*known) if len(known) == len(found) else None
 
 
 _STAMP_HINT: Final = "'| read_ts' and '| read_ts_date' read an HL7 time stamp"

@@ -37,11 +37,11 @@ def build(segments: Sequence[Tree], *, charset: str = "UNICODE UTF-8") -> Messag
     and by sub-component number in it; of a whole field also a list of them, its repetitions:
     ``"PID-3": [{"1": "P1", "4": {"1": "HIS"}}, "P2"]``. Texts are escaped here (CR and LF as ``\\X0D\\`` and
     ``\\X0A\\``; formatting escapes such as ``\\.br\\`` go out as they are). None, empty lists and, in a field, empty
-    structures are left out. ``charset`` is an MSH-18 value; it is put into MSH-18 unless MSH-18 is given. With several
-    (``ASCII~ISO IR87``) characters outside of the first are written by the escape sequences of ISO 2022, or, where
-    MSH-20 is ``2.3``, by ``\\M..\\`` and ``\\C..\\``. UTF-16 and UTF-32 are for files and begin with a BOM. Raises
-    ``EncodeError`` that names segment (from 0, MSH) and path of a control character, a character outside the charset, a
-    wrong path or two paths that overlap.
+    structures are left out, and a segment of nothing but None. ``charset`` is an MSH-18 value; it is put into MSH-18
+    unless MSH-18 is given. With several (``ASCII~ISO IR87``) characters outside of the first are written by the escape
+    sequences of ISO 2022, or, where MSH-20 is ``2.3``, by ``\\M..\\`` and ``\\C..\\``. UTF-16 and UTF-32 are for
+    files and begin with a BOM. Raises ``EncodeError`` that names segment (from 0, MSH) and path of a control character,
+    a character outside the charset, a wrong path or two paths that overlap.
     """
     codec = charsets.codec(charset, wide=True)
     if codec is None:
@@ -76,7 +76,8 @@ def flat(segments: Tree, deep: int = 0) -> list[Mapping[str, Tree]]:
 
 def lines(segments: Sequence[Tree], marks: Syntax) -> list[str]:
     """These segments without MSH, as they stand in a message with those delimiters. Raises ``EncodeError``."""
-    return [_line(segment, marks, number)[:-1] for number, segment in enumerate(flat(segments), 1)]
+    written = [_line(segment, marks, number)[:-1] for number, segment in enumerate(flat(segments), 1)]
+    return [line for line in written if line]
 
 
 class _Plan(NamedTuple):
@@ -159,6 +160,8 @@ def _line(segment: Mapping[str, Tree], marks: Syntax, number: int) -> str:
             values.append((place, value))
         else:
             values += _values(value, place, path, marks, f"$[{number}].{path}")
+    if not values and number and all(value is None for value in segment.values()):
+        return ""
     return _whole_line(name, values, marks, number)
 
 

@@ -277,8 +277,9 @@ def _structure(structure: str, version: str) -> Mapping[str, _Child]:
 
 
 def _flat(reference: Any, *, required: bool = True, many: bool = False) -> dict[str, _Child]:
-    """The segments of a message or group; one that stands at two places is ``many``."""
+    """The segments of a message or group; one that stands at two places is ``many``, of a choice none is required."""
     found: dict[str, _Child] = {}
+    required = required and reference[0] != "choice"
     for name, inner, (least, most), kind in reference[1] if len(reference) > 1 else ():
         child = _Child(None, required and least > 0, many or most != 1)
         below = {name: child} if kind == "SEG" else _flat(inner, required=child.required, many=child.many)
