@@ -26,7 +26,7 @@ check: $(READY)  ## the quick loop: style, types, imports, routes, mapping examp
 
 bench: $(READY)  ## every benchmark, as tables of ratios
 	npm ci --prefix bench/peers --no-audit --no-fund
-	for name in facade mapping hl7 listener forward queued; do $(BIN)/python -m bench.$$name || exit 1; done
+	for name in facade mapping hl7 listener forward queued journal; do $(BIN)/python -m bench.$$name || exit 1; done
 
 sim: $(READY)  ## the simulation: SEEDS=20000 of them from FIRST=0, or one with all that happened: SEED=123
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --first $(or $(FIRST),0))

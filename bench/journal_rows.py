@@ -14,6 +14,7 @@ from esb.store.tables import Row, exchange, idempotency
 
 BEGIN = datetime(2026, 1, 1, tzinfo=SHANGHAI)
 DAYS = 180
+VERSION = "filled_in"
 OPERATIONS = (
     ("schedule.list", "his", "read", 40),
     ("department.list", "his", "read", 20),
@@ -57,7 +58,7 @@ def rows(count: int, *, days: float = DAYS, begin: datetime = BEGIN, seed: int =
             details="", principal="app", key=f"key-{digest[:20]}" if keyed else one,
             fingerprint=bytes.fromhex(digest) * 2 if keyed else b"", request_id=f"req-{digest[20:]}-{number}",
             cause="", received=at, finished=at, timings='{"map":0.080,"call":12.100,"interpret":0.300,"total":12.480}',
-            attempts=1, mapping="mappings/his_soap/schedule.list.yaml@0123456789ab", version="0123456789ab", reason="",
+            attempts=1, mapping="mappings/his_soap/schedule.list.yaml@0123456789ab", version=VERSION, reason="",
             subject=subject, owner="", request=pack(request), sent=sent, raw=raw, answer=b"",
         )  # fmt: skip
 
