@@ -10,7 +10,7 @@ demo: $(READY)  ## install from the lock file and run the bus with the sandbox h
 	$(BIN)/python -m sandbox.demo
 
 test: check  ## everything that must pass
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/docs
 
 check: export ESB_SECRETS = sandbox/secrets
 check: $(READY)  ## the quick loop: style, types, imports, routes, mapping examples, docs
