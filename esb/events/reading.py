@@ -35,7 +35,10 @@ def read_cursors(settings: Settings) -> list[dict[str, Tree]]:
 
 def _shown(told: Told, known: Mapping[str, Event]) -> dict[str, Tree]:
     event = known.get(told.event)
-    body = _masked(json.decode(told.body), (), event) if event else "the contract has no such event"
+    if event is None:
+        body: Tree = "the contract has no such event"
+    else:
+        body = _masked(json.decode(told.body), (), event) if told.body else "it is damaged"
     return {
         "position": told.position,
         "event": told.event,

@@ -9,6 +9,7 @@ from functools import partial
 
 from esb.buffer import Message
 from esb.clock import Clock
+from esb.codecs import DecodeError
 from esb.events.line import Item, Line
 from esb.events.subscription import Subscription, body_of
 from esb.mapping import MappingError
@@ -166,12 +167,14 @@ class Subscriber:
         await self._pass_over()
 
     def _item(self, told: Told, lane: Lane) -> Item:
-        body = body_of(told)
+        body: Tree = None
         try:
+            body = body_of(told)
             request = self.subscription.request(told, body)
-        except MappingError as error:
+        except (DecodeError, MappingError) as error:
+            reason = str(error) if isinstance(error, MappingError) else f"row {told.position} of the inbox is damaged"
             exchange = self._exchange(told, body, lane)
-            return Item(told, body, "", self._counted(self._forwarding.broken(exchange, lane, told.id, str(error))))
+            return Item(told, body, "", self._counted(self._forwarding.broken(exchange, lane, told.id, reason)))
         if errors := lane.operation.check_request(request):
             exchange = self._exchange(told, request, lane)
             return Item(told, request, "", self._counted(self._forwarding.invalid(exchange, lane, told.id, errors)))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from esb.store import accepting
-from esb.store.inbox import Taken, Told, arrival_of, inbox, told
+from esb.store.inbox import Taken, Told, inbox, told
 from esb.store.tables import Row, metadata
 
 cursor = sa.Table(
@@ -115,7 +115,7 @@ def upcoming(connection: sa.Connection, event: str, after: int, most: int) -> tu
     """The next events of that name behind ``after``, and the position up to which there are no others."""
     last = max(after, connection.scalar(_LAST) or 0)
     values = {"its_event": event, "its_position": after, "its_end": last, "its_most": most}
-    found = [told(row[0], arrival_of(row[1:])) for row in connection.execute(_NEXT, values)]
+    found = list(map(told, connection.execute(_NEXT, values)))
     return found, found[-1].position if len(found) == most else last
 
 

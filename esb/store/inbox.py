@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from esb.store.bodies import pack, unpack
+from esb.store.bodies import CorruptError, pack, unpack
 from esb.store.tables import Big, clean, metadata, partial_index
 
 
@@ -82,7 +82,10 @@ class Settled(NamedTuple):
 
 
 class Told(NamedTuple):
-    """An event as its consumers get it: in the order of ``position``, which is never used twice."""
+    """An event as its consumers get it: in the order of ``position``, which is never used twice.
+
+    ``body`` is empty where the stored one is damaged.
+    """
 
     position: int
     id: str
@@ -145,7 +148,7 @@ def events_after(connection: sa.Connection, position: int, most: int) -> list[To
     """The next events behind ``position``, in order."""
     query = sa.select(inbox).where(inbox.c.position > position, inbox.c.state == str(Taken.EVENT))
     rows = connection.execute(query.order_by(inbox.c.position).limit(most))
-    return [told(row[0], arrival_of(row[1:])) for row in rows]
+    return list(map(told, rows))
 
 
 def newest(connection: sa.Connection, count: int, *conditions: sa.ColumnElement[bool]) -> list[tuple[int, Arrival]]:
@@ -171,6 +174,10 @@ def prune_inbox(connection: sa.Connection, before: str, chunk: int, bound: int |
     return connection.execute(inbox.delete().where(gone)).rowcount
 
 
-def told(position: int, arrival: Arrival) -> Told:
-    """The event that a row holds."""
-    return Told(position, *(getattr(arrival, name) for name in Told._fields[1:]))
+def told(row: Sequence[Any]) -> Told:
+    """The event that a row holds: one that is damaged keeps nobody from the others."""
+    try:
+        arrival = arrival_of(row[1:])
+    except CorruptError:
+        arrival = arrival_of((*row[1:-3], 0, 0, b""))
+    return Told(row[0], *(getattr(arrival, name) for name in Told._fields[1:]))

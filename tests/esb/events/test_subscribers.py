@@ -10,6 +10,7 @@ from typing import Any
 from esb.buffer import Where
 from esb.errors import Unavailable
 from esb.store import cursors, queue
+from esb.store.inbox import events_after, inbox
 from esb.store.tables import exchange
 from tests.esb.events.kit import EVENT, NAME, ORDERED, QUEUED, answers, subscription, telling
 from tests.esb.kit import Gate, prune, silence, until
@@ -191,6 +192,20 @@ async def test_an_event_that_cannot_be_mapped_ends_as_malformed_with_the_place(t
         assert (row.code, row.reason) == (
             "mapping_failed", "routes.yaml:1: with.orderNo: $patient.id is missing",
         )  # fmt: skip
+
+
+async def test_an_event_whose_row_is_damaged_ends_as_malformed_and_holds_up_nobody(tmp_path: Path) -> None:
+    async with telling(tmp_path, before=("R1", "R2", "R3")) as his:
+        junk = inbox.update().where(inbox.c.position == 2).values(content=b"\1junk")
+        await his.bus.store.transact(lambda one: one.execute(junk))
+        told = await his.bus.store.look(lambda one: events_after(one, 0, 10))
+        assert [one.body == b"" for one in told] == [False, True, False]
+    async with telling(tmp_path, subscription("{orderNo: $orderNo}", from_start=True, label="late")) as his:
+        await his.until_position(3, f"{EVENT}/late")
+        assert his.seen() == ["R1", "R3"]
+        query = exchange.select().where(exchange.c.state == "malformed")
+        (row,) = await his.bus.store.look(lambda one: one.execute(query).all())
+        assert row.reason == "row 2 of the inbox is damaged"
 
 
 async def test_a_full_queue_holds_the_subscriber_and_loses_nothing(tmp_path: Path) -> None:
