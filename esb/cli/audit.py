@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import click
 
-from esb.cli.common import as_json_option, guarded, print_json, settings_of
+from esb.cli.common import POSITION, as_json_option, guarded, print_json, settings_of
 
 
 @click.group()
@@ -20,7 +20,7 @@ def audit() -> None:
 @click.option("--actor", default="", help="Only what this person did.")
 @click.option("--action", default="", help="Only this: release, discard, unmask, export, replay ...")
 @click.option("--object", "on", default="", help="Only what was done to this exchange.")
-@click.option("--before", type=int, help="Older than this number: the next page.")
+@click.option("--before", type=POSITION, help="Older than this number: the next page.")
 @click.option("--most", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
 @as_json_option
 def audit_list(actor: str, action: str, on: str, before: int | None, most: int, as_json: bool) -> None:

@@ -17,6 +17,22 @@ from esb.errors import ConfigError
 _AGO = re.compile(r"(\d{1,5})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
+
+class _Reason(click.ParamType[str]):
+    """Why somebody does something: some words on one line, that can be printed wherever the audit is read."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        reason = str(value).strip()
+        if not reason or not reason.isprintable():
+            self.fail("say it in words, on one line", param, context)
+        return reason
+
+
+REASON = _Reason()
+POSITION = click.IntRange(0, 2**63 - 1)
+
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for programs instead of text for people."
 )

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from esb.cli.common import as_json_option, guarded, print_json, settings_of
+from esb.cli.common import POSITION, as_json_option, guarded, print_json, settings_of
 
 
 @click.group()
@@ -15,7 +15,7 @@ def events() -> None:
 
 
 @events.command("list")
-@click.option("--after", type=click.IntRange(0), default=0, show_default=True, help="Only those behind this position.")
+@click.option("--after", type=POSITION, default=0, show_default=True, help="Only those behind this position.")
 @click.option("--event", default="", help="Only this one, such as report.released.")
 @click.option("--most", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many.")
 @as_json_option

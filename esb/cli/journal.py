@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 import click
 
-from esb.cli.common import as_json_option, guarded, print_json, settings_of
+from esb.cli.common import REASON, as_json_option, guarded, print_json, settings_of
 
 _STATES = ("received", "sent", "done", "accepted", "refused", "unavailable", "unknown", "malformed", "cancelled")
 _TEXTS = (
@@ -101,12 +101,12 @@ def _line(row: dict[str, Any]) -> str:
 @journal.command("show")
 @click.argument("exchange")
 @click.option("--unmask", is_flag=True, help="Show patient data. The audit has who did it and why.")
-@click.option("--reason", default="", help="Why it must be seen; for --unmask.")
-def journal_show(exchange: str, unmask: bool, reason: str) -> None:
+@click.option("--reason", type=REASON, help="Why it must be seen; for --unmask.")
+def journal_show(exchange: str, unmask: bool, reason: str | None) -> None:
     """Show one as JSON: stages, request, what was sent, what came back, answer, and what it has to do with."""
-    if unmask and not reason.strip():
+    if unmask and not reason:
         raise click.UsageError("--unmask needs --reason")
-    print_json(at_desk(lambda desk: desk.show(exchange, unmask=reason if unmask else "")))
+    print_json(at_desk(lambda desk: desk.show(exchange, unmask=reason if unmask and reason else "")))
 
 
 @journal.command("export")
@@ -115,7 +115,7 @@ def journal_show(exchange: str, unmask: bool, reason: str) -> None:
     "--output", type=click.Path(dir_okay=False), help="File; compressed when it ends in .gz. Default: output."
 )
 @click.option("--unmask", is_flag=True, help="With patient data.")
-@click.option("--reason", required=True, help="What it is for; kept in the audit with your name.")
+@click.option("--reason", type=REASON, required=True, help="What it is for; kept in the audit with your name.")
 def journal_export(output: str | None, unmask: bool, reason: str, **options: Any) -> None:
     """Write exchanges as JSON lines, the newest first, as many as there are."""
     from esb.codecs import json
@@ -144,7 +144,7 @@ def _writing(output: str | None) -> Iterator[IO[bytes]]:
 
 
 @journal.command("reindex")
-@click.option("--reason", required=True, help="Why; kept in the audit with your name.")
+@click.option("--reason", type=REASON, required=True, help="Why; kept in the audit with your name.")
 def journal_reindex(reason: str) -> None:
     """Write whom exchanges are about again, under the key in use. Stopped, it goes on when it is called again."""
     from esb.clock import SystemClock

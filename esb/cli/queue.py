@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from esb.cli.common import as_json_option, guarded, print_json, settings_of
+from esb.cli.common import REASON, as_json_option, guarded, print_json, settings_of
 
 _WHERE = ("ready", "later", "held", "taken", "settling", "parked")
 
@@ -66,7 +66,7 @@ def queue_show(exchange: str) -> None:
 @queue.command("release")
 @click.argument("exchanges", nargs=-1)
 @_all_like
-@click.option("--reason", required=True, help="Why it will be well now; kept in the audit with your name.")
+@click.option("--reason", type=REASON, required=True, help="Why it will be well now; kept in the audit with your name.")
 def queue_release(exchanges: tuple[str, ...], all_like: str, reason: str) -> None:
     """Let parked EXCHANGES be tried again, with all their tries. Many of them: see esb replay --parked."""
     _each(exchanges, all_like, "release", "released", reason)
@@ -76,7 +76,10 @@ def queue_release(exchanges: tuple[str, ...], all_like: str, reason: str) -> Non
 @click.argument("exchanges", nargs=-1)
 @_all_like
 @click.option(
-    "--reason", required=True, help="Why it is not wanted any more; kept in journal and audit with your name."
+    "--reason",
+    type=REASON,
+    required=True,
+    help="Why it is not wanted any more; kept in journal and audit with your name.",
 )
 def queue_discard(exchanges: tuple[str, ...], all_like: str, reason: str) -> None:
     """End parked EXCHANGES: they are not sent any more."""
@@ -87,7 +90,7 @@ def queue_discard(exchanges: tuple[str, ...], all_like: str, reason: str) -> Non
 @click.argument("exchange")
 @click.option("--set", "values", multiple=True, metavar="PATH=VALUE", help="A field of the request: patient.name=...")
 @click.option("--unset", multiple=True, metavar="PATH", help="A field to take out.")
-@click.option("--reason", required=True, help="Why; kept in journal and audit with your name.")
+@click.option("--reason", type=REASON, required=True, help="Why; kept in journal and audit with your name.")
 def queue_edit(exchange: str, values: tuple[str, ...], unset: tuple[str, ...], reason: str) -> None:
     """Change the request of a parked EXCHANGE, as far as the contract allows; then release it.
 

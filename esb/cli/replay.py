@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from esb.cli.common import as_json_option, guarded, moment_of, plan_of, print_json, routes_option, settings_of
+from esb.cli.common import REASON, as_json_option, guarded, moment_of, plan_of, print_json, routes_option, settings_of
 
 _RATE = re.compile(r"(\d{1,5}(?:\.\d+)?)/([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -36,7 +36,7 @@ def _rate(context: Any, option: Any, text: str) -> float:
 @click.option("--since", callback=moment_of, help="Only received then or later: 6h, 2d, or a time.")
 @click.option("--until", callback=moment_of, help="Only received before.")
 @click.option("--really", is_flag=True, help="Do it; without, nothing is sent.")
-@click.option("--reason", default="", help="Why; kept in the audit with your name.")
+@click.option("--reason", type=REASON, help="Why; kept in the audit with your name.")
 @click.option("--rate", default="5/s", show_default=True, callback=_rate, help="So many begin in a time.")
 @routes_option
 @as_json_option
@@ -46,7 +46,7 @@ def replay(
     parked: bool,
     states: tuple[str, ...],
     really: bool,
-    reason: str,
+    reason: str | None,
     rate: float,
     routes: Path | None,
     as_json: bool,
@@ -59,14 +59,14 @@ def replay(
     happened and happens once is settled and not sent. Exit status: 0; 1 some cannot be carried out; 2 none can, or the
     call is wrong.
     """
-    if really and not reason.strip():
+    if really and not reason:
         raise click.UsageError("--really needs --reason")
     named = (*exchanges, *(line.strip() for line in from_file or () if line.strip()))
     if not named and not parked and not states and not any(wanted.values()):
         raise click.UsageError("name exchanges, or give --from-file, --parked or a query")
     plan, store = plan_of(routes), settings_of(routes).store
     ids = guarded(lambda: _ids(store, named, parked, states, wanted))
-    if really:
+    if really and reason:
         _perform(store, plan, ids, reason, rate, as_json)
     _rehearse(store, plan, ids, as_json)
 

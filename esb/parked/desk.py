@@ -42,12 +42,12 @@ class Desk:
 
     def waiting(self, where: tuple[str, ...], endpoint: str, most: int) -> list[dict[str, Tree]]:
         """What waits, in the order of its acceptance."""
-        with self._store() as connection:
+        with self._reading() as connection:
             return [self._facts(row) for row in queue.listed(connection, where, endpoint, most)]
 
     def show(self, exchange_id: str) -> dict[str, Tree]:
         """One with its request, patient data masked."""
-        with self._store() as connection:
+        with self._reading() as connection:
             facts = self._facts(self._queued(connection, exchange_id))
             row = _journalled(connection, exchange_id)
         operation = load_contract(self._settings.schemas).operations.get(row.operation)
@@ -56,7 +56,7 @@ class Desk:
 
     def groups(self, operation: str, endpoint: str) -> list[dict[str, Tree]]:
         """What is parked, alike ones taken together, the largest group first."""
-        with self._store() as connection:
+        with self._reading() as connection:
             found = grouped(self._all_parked(connection, operation, endpoint))
         return [
             {
@@ -72,7 +72,7 @@ class Desk:
 
     def like(self, exchange_id: str) -> list[str]:
         """The parked ones with the same operation, endpoint and kind of reason, itself among them."""
-        with self._store() as connection:
+        with self._reading() as connection:
             one = self._parked(connection, exchange_id)
             others = self._all_parked(connection, one.operation, one.endpoint)
         return [other.id for other in others if likeness(other) == likeness(one)]
@@ -142,6 +142,10 @@ class Desk:
 
     def _store(self) -> AbstractContextManager[sa.Connection]:
         return transaction(self._settings.store)
+
+    def _reading(self) -> AbstractContextManager[sa.Connection]:
+        """Who only looks keeps nobody from writing."""
+        return transaction(self._settings.store, writes=False)
 
     def _queued(self, connection: sa.Connection, exchange_id: str) -> Queued:
         found = queue.find(connection, exchange_id)

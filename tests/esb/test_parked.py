@@ -223,3 +223,16 @@ async def test_what_may_have_arrived_is_not_edited(running: Any) -> None:
     """The system may have it as it was, under the same key."""
     done = esb("edit", "E2", "--set", "orderNo=R2", "--reason", "why")
     assert (done.exit_code, "may have arrived as it was" in done.output) == (1, True)
+
+
+async def test_who_only_looks_waits_for_no_writer(running: tuple[SqlBuffer, Store]) -> None:
+    with transaction(str(running[1].engine.url)):
+        for looking in (["list"], ["list", "--grouped"], ["show", "E1"]):
+            assert esb(*looking).exit_code == 0
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\udcff", "red \x1b[31m", "two\nlines", "nul\0"])
+async def test_a_reason_is_words_on_one_line(running: tuple[SqlBuffer, Store], reason: str) -> None:
+    said = esb("discard", "E1", "--reason", reason)
+    assert (said.exit_code, acts(running[1])) == (2, [])
+    assert "say it in words, on one line" in said.output
