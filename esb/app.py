@@ -147,7 +147,9 @@ class Bus:
             raise
         _settle_memory()
         works = [self.reloader.run(), self._chores.take_over(), self._shadows.run()]
-        if self._role is not Role.SERVE:
+        if self._role is Role.SERVE:
+            works += [self._chores.measure()]
+        else:
             works += [self._worker.run(), self._chores.prune(), self._chores.anchor()]
         beside = [asyncio.create_task(work) for work in works]
         self.ready()

@@ -12,6 +12,7 @@ from esb.observe import get_logger
 from esb.pipeline import Pipeline
 from esb.store import Kept, Pruner, Store, StoreError
 
+_MEASURE_S = 1.0
 _PRUNE_S = 3600.0
 _TAKE_OVER_S = 5.0
 _ANCHOR_S = 86_400.0
@@ -38,27 +39,39 @@ class Chores:
         """Of what others who share the store left behind when they died."""
         while self._store.is_shared:
             await self._sleep(_TAKE_OVER_S)
-            try:
-                await self._pipeline.take_over()
-            except StoreError as error:
-                _log.warning("nothing_taken_over", reason=str(error))
+            await self._try("nothing_taken_over", self._pipeline.take_over)
+
+    async def measure(self) -> None:
+        """How long the queues are that others empty: this process accepts until they are full."""
+        while True:
+            await self._sleep(_MEASURE_S)
+            await self._try("queues_not_measured", self._pipeline.buffer.measure)
 
     async def prune(self) -> None:
         """Delete what the journal need not keep any more, every hour."""
         while True:
-            try:
-                rows = await self._pruner.prune(Kept(self._kept, self._pipeline.retentions()))
-                _log.info("journal_pruned", rows=rows)
-            except StoreError as error:
-                _log.warning("journal_not_pruned", reason=str(error))
+            await self._try("journal_not_pruned", self._prune)
             await self._sleep(_PRUNE_S)
+
+    async def _prune(self) -> None:
+        rows = await self._pruner.prune(Kept(self._kept, self._pipeline.retentions()))
+        _log.info("journal_pruned", rows=rows)
 
     async def anchor(self) -> None:
         """Tell the log every day how the audit ends: logs are kept where nobody who owns the store can change them."""
         while True:
-            try:
-                anchor = await self._store.look(lambda connection: audit.anchor(connection, self._clock.now()))
-                _log.info("audit_anchor", day=anchor.day, seq=anchor.seq, hash=anchor.hash)
-            except StoreError as error:
-                _log.warning("audit_not_anchored", reason=str(error))
+            await self._try("audit_not_anchored", self._anchor)
             await self._sleep(_ANCHOR_S)
+
+    async def _anchor(self) -> None:
+        anchor = await self._store.look(lambda connection: audit.anchor(connection, self._clock.now()))
+        _log.info("audit_anchor", day=anchor.day, seq=anchor.seq, hash=anchor.hash)
+
+    async def _try(self, failed: str, chore: Callable[[], Awaitable[None]]) -> None:
+        """One that fails is done again when its time comes, whatever it failed for: nobody would begin it anew."""
+        try:
+            await chore()
+        except StoreError as error:
+            _log.warning(failed, reason=str(error))
+        except Exception as error:
+            _log.error(failed, exc_info=error)

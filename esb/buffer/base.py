@@ -95,7 +95,10 @@ class Buffer(Protocol):
         """These were kept by a transaction of somebody else."""
 
     def length(self, endpoint: str) -> int:
-        """How many messages the endpoint's queue holds, parked ones too."""
+        """How many messages the endpoint's queue holds, parked ones too, as far as this process knows."""
+
+    async def measure(self) -> None:
+        """Find out how long the queues are: other processes accept and deliver."""
 
     async def take(self, endpoint: str, most: int) -> list[Delivery]:
         """The next messages for this worker: by priority, then as accepted; with an order key only the first of it.

@@ -70,6 +70,15 @@ class SqlBuffer:
         """See ``Buffer``."""
         return self._lengths[endpoint]
 
+    async def measure(self) -> None:
+        """See ``Buffer``."""
+        self._measured(await self._store.look(queue.counts))
+
+    def _measured(self, rows: Iterable[tuple[str, str, int, int]]) -> None:
+        self._lengths = Counter()
+        for endpoint, _, number, _ in rows:
+            self._lengths[endpoint] += number
+
     async def take(self, endpoint: str, most: int) -> list[Delivery]:
         """See ``Buffer``."""
 
@@ -211,9 +220,7 @@ class SqlBuffer:
         A row in a state that there is not would wait for ever and be seen by nobody: it is parked.
         """
         rows = await self._store.transact(lambda one: (queue.park_damaged(one), queue.counts(one))[1])
-        self._lengths = Counter()
-        for endpoint, _, number, _ in rows:
-            self._lengths[endpoint] += number
+        self._measured(rows)
         return {(endpoint, Where(state)): (number, oldest) for endpoint, state, number, oldest in rows}
 
     async def release(self, exchange: str, reason: str) -> bool:

@@ -30,12 +30,18 @@ def store() -> Iterator[str]:
 class Part:
     """Starts processes in front of one hospital and on one store; each ends with the test."""
 
-    def __init__(self, hospital: Sandbox, store: str, running: contextlib.ExitStack) -> None:
-        self._hospital, self._store, self._running = hospital, store, running
+    def __init__(
+        self,
+        hospital: Sandbox,
+        store: str,
+        running: contextlib.ExitStack,
+        changes: Mapping[str, str] = QUEUED,
+    ) -> None:
+        self._hospital, self._store, self._running, self._changes = hospital, store, running, changes
 
     def __call__(self, role: str, **environ: str) -> Bus:
         environ = {"ESB_STORE": self._store, "ESB_LEASE": "2", **environ}
-        return self._running.enter_context(start_bus(self._hospital, changes=QUEUED, environ=environ, role=role))
+        return self._running.enter_context(start_bus(self._hospital, changes=self._changes, environ=environ, role=role))
 
 
 @pytest.fixture
