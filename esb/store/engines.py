@@ -14,18 +14,23 @@ from esb.errors import ConfigError, Finding
 from esb.store import files, migrations
 from esb.store.tables import SCHEMA_VERSION, readable, version_of
 
-_LOCK_MS, _STATEMENT_MS = 5_000, 30_000
+_LOCK_MS, _STATEMENT_MS, _IDLE_MS = 5_000, 30_000, 5_000
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
     "application_name": "esb",
-    "options": f"-c synchronous_commit=on -c lock_timeout={_LOCK_MS} -c statement_timeout={_STATEMENT_MS}",
+    "options": (
+        f"-c synchronous_commit=on -c lock_timeout={_LOCK_MS} -c statement_timeout={_STATEMENT_MS} "
+        f"-c idle_in_transaction_session_timeout={_IDLE_MS}"
+    ),
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""A commit is on the disk when it is answered; nobody waits for ever for a lock, a statement or a dead connection."""
+"""A commit is on the disk when it is answered; nobody waits for ever for a lock, a statement or a dead connection, nor
+for a process that was stopped in the middle of a transaction: its transaction is ended by the server.
+"""
 
 Create = Callable[..., sa.Engine]
 
@@ -69,6 +74,12 @@ def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _at_leisure(connection: sa.Connection) -> None:
+    """Whoever reads locks nobody out and may wait for the one who reads what it prints."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 @contextmanager
 def transaction(url: str, *, writes: bool = True) -> Iterator[sa.Connection]:
     """One transaction on the store of a bus that may be running, for a command: committed unless the block raises.
@@ -83,6 +94,8 @@ def transaction(url: str, *, writes: bool = True) -> Iterator[sa.Connection]:
         with engine.connect() as connection:
             if writes:
                 begin(connection)
+            else:
+                _at_leisure(connection)
             _check(engine, connection)
             yield connection
             connection.commit()

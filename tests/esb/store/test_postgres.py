@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from esb.errors import ConfigError
 from esb.observe import Metrics
-from esb.store import Fate, Fenced, State, Store, StoreError
+from esb.store import Fate, Fenced, State, Store, StoreError, engines
 from tests import postgres
 from tests.esb.kit import until
 from tests.esb.store.cut import cut
@@ -332,3 +333,36 @@ async def test_a_lease_that_is_over_on_our_clock_sends_nothing_though_nobody_too
         store.check_lease()
     await asyncio.gather(marking, return_exceptions=True)
     await store.close()
+
+
+async def test_who_is_stopped_in_the_middle_of_a_transaction_keeps_nobody_out(
+    url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I10, I16: the server ends the transaction of a process that says nothing, and what it had locked is free."""
+    usual = f"session_timeout={engines._IDLE_MS}"
+    assert usual in engines._CONNECT["options"]
+    soon = engines._CONNECT["options"].replace(usual, "session_timeout=200")
+    monkeypatch.setitem(engines._CONNECT, "options", soon)
+    sleeper = Store(url, Metrics(), linger_s=0.001)
+    await sleeper.start()
+    one = claim()
+    await store.open(one)
+    locked, wake = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    tries = itertools.count(1)
+
+    def work(connection: sa.Connection) -> int:
+        connection.execute(sa.text("UPDATE exchange SET reason = 'slept'"))
+        loop.call_soon_threadsafe(locked.set)
+        if (number := next(tries)) == 1:
+            wake.wait(10)
+        return number
+
+    sleeping = asyncio.create_task(sleeper.transact(work))
+    await locked.wait()
+    await store.sent(one.id)
+    assert next(tries) == 2
+    wake.set()
+    assert await sleeping == 3
+    assert rows_of(url, "SELECT state, reason FROM exchange") == [("sent", "slept")]
+    await sleeper.close()
