@@ -13,11 +13,19 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from esb.codecs.hl7v2 import charsets
-from esb.codecs.hl7v2.message import Message, Segment, codec_of_escapes, delimiters, segment_of
+from esb.codecs.hl7v2.message import HEADERS, Message, Segment, codec_of_escapes, delimiters, segment_of
 from esb.codecs.hl7v2.syntax import Syntax
 
 _CHUNK: Final = 1 << 16
 _LINE: Final = re.compile(rb"[^\r\n]+")
+_LONG: Final = 1 << 16
+"""Bytes of a segment from which on it is cut before it is decoded."""
+_FIELDS: Final[Mapping[str, bytes]] = {
+    "ascii": rb"[^%(mark)s]*+",
+    "utf-8": rb"[^%(mark)s]*+",
+    "gb18030": rb"(?:[^%(mark)s\x81-\xfe]++|[\x81-\xfe][0-9].{2}|[\x81-\xfe].)*+",
+}
+"""A field by charset: the second byte of a character may be that of a delimiter in GB 18030."""
 _KEPT: Final = 64
 _MOST_NAMES: Final = 256
 
@@ -66,6 +74,8 @@ class LargeMessage(Message):
         return _Firsts(self)
 
     def _made(self, match: re.Match[bytes] | None) -> Segment | None:
+        if match and match.end() - match.start() > _LONG and (found := _long(match, self.syntax, self.charset)):
+            return found
         line = match[0].decode(self.charset) if match else ""
         return None if not line or line.isspace() else segment_of(line, self.syntax)
 
@@ -99,6 +109,43 @@ class LargeMessage(Message):
             yield self._begin
         for match in re.compile(rb"[\r\n]" + pattern).finditer(self._scanned, self._begin, self._end):
             yield match.start() + 1
+
+
+class LongSegment(Segment):
+    """One that keeps its bytes: one wide character takes four times the bytes of its own field, not of all of them."""
+
+    __slots__ = ("_bytes", "_codec", "_field")
+
+    def __init__(self, name: str, data: memoryview, field: re.Pattern[bytes], syntax: Syntax, codec: str) -> None:
+        self.name = name
+        self._bytes, self._codec, self._field = data, codec, field
+        self._syntax = syntax
+        self._fields = None
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        return str(self._bytes, self._codec)
+
+    def cut(self, most: int = -1) -> list[str]:
+        found: list[str] = []
+        at = 0
+        while len(found) != most and (match := self._field.match(self._bytes, at)) and match.end() < len(self._bytes):
+            found.append(str(self._bytes[at : match.end()], self._codec))
+            at = match.end() + 1
+        return [*found, str(self._bytes[at:], self._codec)]
+
+
+def _long(match: re.Match[bytes], syntax: Syntax, codec: str) -> Segment | None:
+    """None for a header, a line without a field and a charset whose delimiters cannot be told from the bytes."""
+    if codec not in _FIELDS or not syntax.field.isascii() or syntax.field.isspace():
+        return None
+    field = re.compile(_FIELDS[codec] % {b"mark": re.escape(syntax.field.encode())}, re.DOTALL)
+    data = memoryview(match.string)[match.start() : match.end()]
+    first = field.match(data)
+    if first is None or first.end() == len(data):
+        return None
+    name = str(data[: first.end()], codec)
+    return None if name in HEADERS else LongSegment(name, data, field, syntax, codec)
 
 
 class _Firsts(Mapping[str, list[Segment]]):

@@ -100,11 +100,15 @@ class Segment:
         fields = list(self._fields or self._split())
         return fields if len(fields) < MOST_FIELDS else self._every_field()
 
+    def cut(self, most: int = -1) -> list[str]:
+        """The fields as they stand on the wire, the first ``most`` apart and the others in one piece behind them."""
+        return self.text.split(self._syntax.field, most)
+
     def _every_field(self) -> list[str]:
-        return self.text.split(self._syntax.field)
+        return self.cut()
 
     def _split(self) -> list[str]:
-        fields = self._fields = self.text.split(self._syntax.field, MOST_FIELDS + 1)
+        fields = self._fields = self.cut(MOST_FIELDS + 1)
         del fields[MOST_FIELDS + 1 :]
         return fields
 

@@ -109,7 +109,7 @@ def _header(message: Message, version: str, laid_out: Structure | None, profile:
 def _segment(segment: Segment, parts: Parts, syntax: Syntax, version: str) -> Iterator[Fault]:
     """Its faults, as those of the first of that name."""
     header = isinstance(segment, Header)
-    fields = segment.text.split(syntax.field, len(parts) + 1)
+    fields = segment.cut(len(parts) + 1)
     if header:
         fields.insert(1, syntax.field)
     for number, rule in enumerate(parts, 1):

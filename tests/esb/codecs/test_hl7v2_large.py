@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from esb.codecs import DecodeError
 from esb.codecs.hl7v2 import Message, decode, message, path, to_tree
+from esb.codecs.hl7v2 import large as large_messages
 from esb.codecs.hl7v2.large import LargeMessage
 from esb.codecs.hl7v2.structure import MOST_SEGMENTS, structure
 from esb.codecs.hl7v2.validate import validate
@@ -20,9 +21,10 @@ SIZE = 2_000_000
 PATHS = ("MSH-7", "MSH-10", "MSH-9.1", "MSH-9.2", "PID-3.1", "PID-3.4", "PID-5.1", "PID-7", "PV1-3.1", "OBX-1")
 
 
-def large(data: bytes, charset: str = "") -> Message:
+def large(data: bytes, charset: str = "", long: int = 1 << 16) -> Message:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(message, "LARGE", 0)
+        patch.setattr(large_messages, "_LONG", long)
         return decode(data, charset)
 
 
@@ -31,6 +33,7 @@ LINES = st.sampled_from(
         "PID|1||P1^^^H&1",
         "OBX|1|NM",
         "OBX|2|TX||测试\\X41\\",
+        "NTE|珅|𠮷|x||丄丆|",
         "OBX",
         " ",
         "",
@@ -53,8 +56,10 @@ DATA = st.tuples(
 
 
 @settings(deadline=None, max_examples=200)
-@given(DATA)
-def test_a_large_message_is_read_as_any_other(made: tuple[str, str, list[tuple[str, str]], str, str]) -> None:
+@given(DATA, st.sampled_from([0, 1 << 16]))
+def test_a_large_message_is_read_as_any_other(
+    made: tuple[str, str, list[tuple[str, str]], str, str], long: int
+) -> None:
     lead, header, lines, end, codec = made
     data = (lead + header + "".join(mark + line for mark, line in lines) + end).encode(codec)
     try:
@@ -63,10 +68,11 @@ def test_a_large_message_is_read_as_any_other(made: tuple[str, str, list[tuple[s
         with pytest.raises(DecodeError):
             large(data)
         return
-    found = large(data)
+    found = large(data, long=long)
     assert isinstance(found, LargeMessage)
     assert (found.raw, found.text, found.deviations) == (small.raw, small.text, small.deviations)
     assert [segment.text for segment in found] == [segment.text for segment in small]
+    assert [segment.fields() for segment in found] == [segment.fields() for segment in small]
     for name in ("MSH", "PID", "OBX", "Z1", "PID \t", "\u2028"):
         assert [segment.text for segment in found.segments(name)] == [one.text for one in small.segments(name)]
         for occurrence in range(3):
@@ -104,8 +110,21 @@ def test_memory_is_at_most_four_times_the_message(name: str) -> None:
     assert peak <= 4 * len(data)
 
 
-@pytest.mark.parametrize("look", [validate, structure])
+@pytest.mark.parametrize("codec", ["utf-8", "gb18030"])
+def test_a_wide_character_costs_nothing_until_its_field_is_read(codec: str) -> None:
+    data = HEAD.replace(b"2.5", b"2.5||||||" + codec.encode()) + b"NTE|1|P|" + b"x" * SIZE + "𠮷".encode(codec)
+    tracemalloc.start()
+    (note,) = decode(data).segments("NTE")
+    name, peak = note.name, tracemalloc.get_traced_memory()[1]
+    text = note.get(3)
+    assert tracemalloc.get_traced_memory()[1] <= 5 * len(data) + 200_000
+    tracemalloc.stop()
+    assert (name, text) == ("NTE", "x" * SIZE + "𠮷")
+    assert peak <= 1.5 * len(data)
+
+
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "one wide character"])
+@pytest.mark.parametrize("look", [validate, structure])
 def test_looking_at_all_of_a_message_takes_at_most_four_times_its_bytes(
     name: str, look: Callable[[Message], object]
 ) -> None:
