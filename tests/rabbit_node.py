@@ -1,17 +1,20 @@
 """RabbitMQ for tests: the one that runs on this machine, and private nodes that may be killed, wiped and alarmed.
 
-with private_node() as node:
+node = session_node()           # one for all tests, started when it is asked for first; private_node() for one's own
     node.url                    # amqp://...
     node.kill(); node.start()   # kill -9, and again on the same port with the same data
     node.wipe()                 # all that it had is gone; when it runs it is killed first
     node.ctl("list_queues")     # rabbitmqctl
 
-A private node has its own folder, cookie, name and epmd, all on free ports of 127.0.0.1, and leaves nothing running.
+A private node has its own folder, cookie, name and epmd, all on free ports of 127.0.0.1, and leaves nothing running,
+also when the tests are killed.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -27,6 +30,8 @@ from typing import Any
 
 import pika
 import pytest
+
+from tests import guarded
 
 SHARED = "amqp://guest:guest@127.0.0.1:5672/%2F"
 _SERVER = (
@@ -106,13 +111,8 @@ class Node:
         }
         (folder / "plugins").write_text("[].\n")
         (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
-        self._epmd = subprocess.Popen(
-            [shutil.which("epmd") or "epmd", "-port", str(self._epmd_port)],
-            env=self._environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        epmd = (shutil.which("epmd") or "epmd", "-port", str(self._epmd_port))
+        self._epmd = guarded.start(*epmd, env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     @property
     def url(self) -> str:
@@ -132,17 +132,9 @@ class Node:
 
     def start(self) -> None:
         """Start it and wait until it takes connections and work."""
-        log = (self._folder / "console.log").open("ab")
-        self._process = subprocess.Popen(
-            [str(self._bin / "rabbitmq-server")],
-            env=self._environ,
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        log.close()
+        with (self._folder / "console.log").open("ab") as log:
+            command = str(self._bin / "rabbitmq-server")
+            self._process = guarded.start(command, env=self._environ, cwd=self._folder, stdout=log, stderr=log)
         until = time.monotonic() + _START_LIMIT_S
         while not self._answers():
             assert self._process.poll() is None, (self._folder / "console.log").read_text("utf-8", "replace")
@@ -152,9 +144,7 @@ class Node:
     def kill(self) -> None:
         """kill -9 the node and its helpers."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            guarded.kill(self._process)
             self._process = None
 
     def wipe(self) -> None:
@@ -180,8 +170,7 @@ class Node:
     def close(self) -> None:
         """End it and its epmd."""
         self.kill()
-        self._epmd.kill()
-        self._epmd.wait()
+        guarded.kill(self._epmd)
 
     def _answers(self) -> bool:
         parameters: Any = pika.URLParameters(self.url)
@@ -202,13 +191,29 @@ def private_node() -> Iterator[Node]:
     if server is None or not shutil.which("epmd"):
         missing("RabbitMQ is not installed")
     assert server is not None
-    with tempfile.TemporaryDirectory(prefix="rabbit") as name:
+    with tempfile.TemporaryDirectory(prefix="rabbit", ignore_cleanup_errors=True) as name:
         node = Node(server, Path(name))
         try:
             node.start()
             yield node
         finally:
             node.close()
+
+
+def session_node() -> Node:
+    """The private node that all tests of a run share, each with a prefix or a virtual host of its own; it runs."""
+    node = _session_node()
+    if not node.is_up:
+        node.start()
+    return node
+
+
+@functools.cache
+def _session_node() -> Node:
+    running = contextlib.ExitStack()
+    node = running.enter_context(private_node())
+    atexit.register(running.close)
+    return node
 
 
 def _free_port() -> int:

@@ -132,9 +132,17 @@ def forget(connection: sa.Connection, ids: Sequence[str]) -> None:
     connection.execute(_FORGET, {"its_ids": list(ids)})
 
 
-def forget_queue(connection: sa.Connection, endpoint: str, priorities: tuple[int, int], before: int) -> int:
-    """The broker lost the queue of an endpoint and priorities from-to: what it had confirmed before; how many."""
-    return connection.execute(_FORGET_QUEUE, _of_queue(endpoint, priorities, before)).rowcount
+class Forgotten(NamedTuple):
+    """``lost``: are published again. ``left``: another process is just changing them, ask again."""
+
+    lost: int
+    left: int
+
+
+def forget_queue(connection: sa.Connection, endpoint: str, priorities: tuple[int, int], before: int) -> Forgotten:
+    """The broker lost the queue of an endpoint and priorities from-to: what it had confirmed before."""
+    lost = connection.execute(_FORGET_QUEUE, _of_queue(endpoint, priorities, before)).rowcount
+    return Forgotten(lost, relayed(connection, endpoint, priorities, before))
 
 
 def relayed(connection: sa.Connection, endpoint: str, priorities: tuple[int, int], before: int) -> int:

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.faults.cluster import Cluster, missing
-from tests.rabbit_node import Node, private_node
+from tests.rabbit_node import Node, session_node
 
 RUNS = int(os.environ.get("ESB_FAULT_RUNS", "1"))
 """How often each cell of a matrix is run; above 1 every backend runs every cell."""
@@ -100,7 +100,6 @@ class Services:
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._cluster: Cluster | None = None
-        self._node: Node | None = None
 
     def postgresql(self) -> Cluster:
         if reason := missing():
@@ -113,9 +112,7 @@ class Services:
         return self._cluster
 
     def rabbitmq(self) -> Node:
-        if self._node is None:
-            self._node = self._stack.enter_context(private_node())
-        return self._node
+        return session_node()
 
     def close(self) -> None:
         self._stack.close()

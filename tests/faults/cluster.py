@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psycopg
 
+from tests import guarded
+
 START_LIMIT_S = 30.0
 _OWNERS = ("postgres", "nobody")
 
@@ -75,9 +77,9 @@ class Cluster:
     def _spawn(self) -> None:
         options = ("-p", str(self.port), "-h", "127.0.0.1", "-k", str(self._folder), "-c", "max_connections=60")
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(self._programs / "postgres"), "-D", str(self._data), *options],
-                stdout=log, stderr=log, user=self._owner, start_new_session=True, cwd=self._folder,
+            self._process = guarded.start(
+                str(self._programs / "postgres"), "-D", str(self._data), *options,
+                stdout=log, stderr=log, user=self._owner, cwd=self._folder,
             )  # fmt: skip
 
     def stop(self) -> None:
@@ -115,8 +117,7 @@ class Cluster:
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(20)
+            guarded.kill(self._process, how, group=False)
             self._process = None
 
     def _run(self, program: str, *arguments: str) -> None:

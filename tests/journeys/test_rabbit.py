@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ import pytest
 from tests.bus_process import Bus, start_bus
 from tests.journeys.conftest import open_slot
 from tests.journeys.test_queued import QUEUED, effects, ended, lock, metric, unlock
-from tests.rabbit_node import Node, private_node
+from tests.rabbit_node import Node, session_node
 from tests.sandbox_process import Sandbox
 
 
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with private_node() as found:
-        yield found
+@pytest.fixture
+def node() -> Node:
+    return session_node()
 
 
 def outcome(bus: Bus, slot: dict[str, Any], order: str) -> str:

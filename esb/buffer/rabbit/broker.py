@@ -10,8 +10,10 @@ from esb.errors import ConfigError, Finding
 
 
 class Broker(NamedTuple):
-    """Its address and what is waited for. ``heartbeat_s`` is how soon, about, a connection that is silent is given up;
-    ``confirm_s`` how long a confirm may take; ``window`` how many may be unconfirmed at once.
+    """Its address and what is waited for.
+
+    ``heartbeat_s`` is how soon, about, a connection that is silent is given up, unless the address says it
+    (``?heartbeat=5``); ``confirm_s`` how long a confirm may take; ``window`` how many may be unconfirmed at once.
     """
 
     url: str
@@ -30,7 +32,8 @@ class Broker(NamedTuple):
             reason = f"is no address of a broker ({type(error).__name__})"
             hint = "amqp://USER:PASSWORD@HOST:5672/VHOST; the virtual host / is written %2F"
             raise ConfigError([Finding("ESB_BROKER", 0, 0, reason, hint)]) from None
-        found.heartbeat = self.heartbeat_s
+        if "heartbeat=" not in self.url:
+            found.heartbeat = self.heartbeat_s
         found.connection_attempts, found.socket_timeout, found.stack_timeout = 1, 5.0, 8.0
         found.client_properties = {"connection_name": self.prefix}
         return found

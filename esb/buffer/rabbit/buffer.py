@@ -24,8 +24,8 @@ from esb.buffer.rabbit.hand import Hand, Held, ids
 from esb.buffer.rabbit.leader import Leader
 from esb.buffer.rabbit.publisher import Publisher
 from esb.buffer.rabbit.relay import Relay
-from esb.buffer.rabbit.site import Place, Site
-from esb.buffer.rabbit.topology import PRIORITIES, Names, Stock, bounds
+from esb.buffer.rabbit.site import Site
+from esb.buffer.rabbit.topology import PRIORITIES, Names, Place, Stock, bounds
 from esb.buffer.sql import SqlBuffer, _delivery
 from esb.clock import Clock
 from esb.observe import Metrics, get_logger
@@ -34,7 +34,9 @@ from esb.store.queue import LATER, READY
 from esb.store.relaying import Relayed
 
 _TEND_S, _GATHER_S, _TRY_AGAIN_S = 1.0, 0.05, 1.0
-_COMPARE_S, _SETTLED_MS = 30.0, 60_000
+_COMPARE_S, _SETTLED_MS = 10.0, 20_000
+_LOOKS = 20
+"""So often a row that another process is just changing is looked at again; then it is left to the next comparison."""
 _MOST_IN_HAND = 1000
 _LONGEST_IN_HAND_S = 600.0
 """Well within the broker's half hour for an acknowledgement: what no worker takes for so long is given back."""
@@ -69,19 +71,20 @@ class RabbitBuffer(SqlBuffer):
         publisher = Publisher(metrics, clock.monotonic, window=broker.window)
         self._relay = Relay(store, publisher, names, clock, self._now, self._site_has, late_s=late_s)
         self._dead = DeadLetters(store, publisher, names)
+        self._nudge = asyncio.Event()
         self._site = Site(
             broker,
             metrics,
             clock.monotonic,
             publisher=publisher,
             reads=self._dead.open,
-            opened=self._opened,
+            missed=self._missed,
+            opened=self._nudge.set,
             lost=self._relay.over,
             uniform=uniform,
             sleep=sleep,
         )
         self._site.know(endpoints)
-        self._nudge = asyncio.Event()
         self._again: set[str] = set()
         self._keys: set[tuple[str, str]] = set()
         self._some = asyncio.Event()
@@ -207,19 +210,26 @@ class RabbitBuffer(SqlBuffer):
     def _hand(self, endpoint: str, most: int) -> Hand:
         return self._site.hand(endpoint, most, partial(self._tell, endpoint))
 
-    async def _opened(self, missed: Sequence[Place]) -> None:
-        """Queues that were not there before hold nothing of what the broker once confirmed."""
+    async def _missed(self, place: Place) -> None:
+        """A queue that is not there has nothing of what the broker once confirmed."""
         try:
-            for endpoint, place in missed:
-                await self._forget(endpoint, place, 0)
+            await self._forget(place, 0)
         except StoreError as error:
             raise BrokerDown(f"cannot be compared with the store: {error}") from None
-        self._nudge.set()
 
-    async def _forget(self, endpoint: str, place: int, older_ms: int) -> None:
-        lost = await self._store.transact(
-            lambda one: relaying.forget_queue(one, endpoint, bounds(place), self._now(one) - older_ms)
-        )
+    async def _forget(self, place: Place, older_ms: int) -> None:
+        endpoint, number = place
+
+        def work(connection: sa.Connection) -> relaying.Forgotten:
+            return relaying.forget_queue(connection, endpoint, bounds(number), self._now(connection) - older_ms)
+
+        lost = 0
+        for _ in range(_LOOKS):
+            found = await self._store.transact(work)
+            lost += found.lost
+            if not found.left:
+                break
+            await self._sleep(_GATHER_S)
         if lost:
             _log.warning("broker_forgot_messages", endpoint=endpoint, count=lost)
             self._nudge.set()
@@ -248,7 +258,7 @@ class RabbitBuffer(SqlBuffer):
         await self._relay.again(sorted(exchanges), sorted(keys))
 
     async def _sweep(self) -> None:
-        if await self._leader.leads():
+        if await self._leader.leads(fit=self._site.writes):
             await self._relay.sweep()
             if self._clock.monotonic() - self._compared >= _COMPARE_S:
                 self._compared = self._clock.monotonic()
@@ -263,7 +273,7 @@ class RabbitBuffer(SqlBuffer):
                 stock = await self._site.stock(endpoint, place)
                 expected = await self._store.look(partial(self._relayed, endpoint, place))
                 if stock and expected and not _may_hold(stock, expected):
-                    await self._forget(endpoint, place, _SETTLED_MS)
+                    await self._forget((endpoint, place), _SETTLED_MS)
 
     def _relayed(self, endpoint: str, place: int, connection: sa.Connection) -> int:
         return relaying.relayed(connection, endpoint, bounds(place), self._now(connection) - _SETTLED_MS)

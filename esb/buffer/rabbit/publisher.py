@@ -47,6 +47,11 @@ class Publisher:
         self.returns = 0
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, be it that the broker takes nothing just now."""
+        return self._channel is not None
+
+    @property
     def room(self) -> int:
         """How many more may be published now; 0 while the broker is away or takes nothing."""
         if self._channel is None or self._connection is None or self._connection.blocked:

@@ -11,20 +11,18 @@ from esb.buffer.rabbit.errors import BrokerError, BrokerRefused
 from esb.buffer.rabbit.hand import Hand
 from esb.buffer.rabbit.link import Connection, Link
 from esb.buffer.rabbit.publisher import Publisher
-from esb.buffer.rabbit.topology import PRIORITIES, Names, Stock, declare, stocked
+from esb.buffer.rabbit.topology import Names, Place, Stock, declare, stocked
 from esb.observe import Metrics, get_logger
 
 _log = get_logger()
-Place = tuple[str, int]
-"""An endpoint and the place of a priority."""
 
 
 class Site:
     """Two connections, since a broker with an alarm stops reading from those that publish.
 
-    ``opened`` is told which queues a new connection did not find; ``lost`` that the one for writing is gone.
-    ``reads`` is called with the connection for reading before it is said to be there. ``news`` is set when ``tend`` has
-    something to do.
+    ``missed`` is told of each queue that was not found, before it is made, ``opened`` that queues can be used, and
+    ``lost`` that a connection is gone. ``reads`` is called with the connection for reading before it is said to be
+    there. ``news`` is set when ``tend`` has something to do.
     """
 
     def __init__(
@@ -34,7 +32,8 @@ class Site:
         monotonic: Callable[[], float],
         *,
         reads: Callable[[Connection], Awaitable[None]],
-        opened: Callable[[list[Place]], Awaitable[None]],
+        missed: Callable[[Place], Awaitable[None]],
+        opened: Callable[[], None],
         lost: Callable[[], None],
         uniform: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
@@ -42,10 +41,10 @@ class Site:
     ) -> None:
         self.names = Names(broker.prefix)
         self._broker, self._metrics, self._monotonic = broker, metrics, monotonic
-        self._reads, self._opened, self._lost, self._publisher = reads, opened, lost, publisher
+        self._reads, self._missed, self._opened, self._lost = reads, missed, opened, lost
+        self._publisher = publisher
         self._endpoints: dict[str, None] = {}
         self._declared: set[str] = set()
-        self._missed: set[str] = set()
         self._new: list[str] = []
         self.news = asyncio.Event()
         self._hands: dict[str, Hand] = {}
@@ -93,6 +92,11 @@ class Site:
         """All of them."""
         return list(self._hands.values())
 
+    @property
+    def writes(self) -> bool:
+        """Whether the connection for writing is open."""
+        return self._publisher.is_open
+
     def has_queue(self, endpoint: str) -> bool:
         """Whether the broker has the endpoint's queues; if not, they will be declared."""
         if endpoint not in self._declared:
@@ -134,20 +138,19 @@ class Site:
 
     async def _prepare(self, connection: Connection, endpoints: list[str]) -> None:
         await declare(connection, self.names, endpoints, self._missed)
-        places = [(endpoint, place) for endpoint in endpoints for place in range(len(PRIORITIES))]
-        await self._opened([place for place in places if self.names.queue(*place) in self._missed])
-        self._missed.clear()
         for endpoint in endpoints:
             hand = self._hands.get(endpoint)
             if hand is not None:
                 await hand.open(connection)
         self._declared.update(endpoints)
+        self._opened()
 
     def _reading_over(self) -> None:
         self._current = None
         self._declared.clear()
         for hand in self._hands.values():
             hand.over()
+        self._lost()
 
     def _writing_over(self) -> None:
         self._publisher.over()

@@ -7,7 +7,7 @@ live brings it back to the queue that its routing key names. What the broker giv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ _DELIVERIES = 100
 _FOREIGN_KEPT = 10_000
 _QUORUM = {"x-queue-type": "quorum"}
 _FOR_EVER = {"x-delivery-limit": 1_000_000_000}
+
+
+Place = tuple[str, int]
+"""An endpoint and the place of a priority."""
 
 
 class Stock(NamedTuple):
@@ -95,26 +99,36 @@ def _common(names: Names) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         yield names.rung(seconds), names.rung(seconds), {**_returning(names.direct), "x-message-ttl": seconds * 1000}
 
 
-def _of_endpoint(names: Names, endpoint: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    for place in range(len(PRIORITIES)):
-        yield names.direct, names.queue(endpoint, place), {**_returning(names.dead), "x-delivery-limit": _DELIVERIES}
+def _of_endpoints(endpoints: Iterable[str]) -> Iterator[Place]:
+    for endpoint in endpoints:
+        for place in range(len(PRIORITIES)):
+            yield endpoint, place
 
 
-async def declare(connection: Connection, names: Names, endpoints: Iterable[str], missed: set[str]) -> None:
+async def declare(
+    connection: Connection, names: Names, endpoints: Iterable[str], missed: Callable[[Place], Awaitable[None]]
+) -> None:
     """Make what is missing and check the rest; raises ``BrokerError``.
 
-    The name of a queue that was not there is in ``missed`` before it is made, also when a later one fails.
+    ``missed`` is awaited for each queue of an endpoint that is not there, before it is made: a queue that is there was
+    never seen empty by a process that died before it could say so.
     """
     channel = await connection.channel()
     await channel.ask("exchange_declare", names.direct, "direct", durable=True)
     for exchange in (names.dead, *map(names.rung, RUNGS)):
         await channel.ask("exchange_declare", exchange, "fanout", durable=True)
-    wanted = [*_common(names), *(one for endpoint in endpoints for one in _of_endpoint(names, endpoint))]
-    for exchange, queue, arguments in wanted:
-        if (await stocked(connection, queue)).new:
-            missed.add(queue)
+
+    async def make(exchange: str, queue: str, arguments: Mapping[str, Any]) -> None:
         await channel.ask("queue_declare", queue, durable=True, arguments=dict(arguments))
         await channel.ask("queue_bind", queue, exchange, routing_key=queue)
+
+    for common in _common(names):
+        await make(*common)
+    for place in _of_endpoints(endpoints):
+        queue = names.queue(*place)
+        if (await stocked(connection, queue)).new:
+            await missed(place)
+        await make(names.direct, queue, {**_returning(names.dead), "x-delivery-limit": _DELIVERIES})
     channel.raw.close()
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -16,23 +18,31 @@ from typing import Any
 
 import pika
 import pytest
+import sqlalchemy as sa
 
-from esb.buffer import Delivery, Message, Where
+from esb.buffer import Delivery, Entry, Message, Where
 from esb.buffer.rabbit import Broker, RabbitBuffer
+from esb.buffer.rabbit import buffer as rabbit_buffer
 from esb.buffer.rabbit.topology import Names
 from esb.clock import SystemClock
 from esb.observe import Metrics
 from esb.store import Store
+from esb.store.queue import queue
 from tests.esb.buffer.suite import HIS, row
-from tests.rabbit_node import Node, own_prefix, private_node
+from tests.rabbit_node import Node, own_prefix, session_node
 
-KEYS, TRIED_AGAIN = 7, 5
+KEYS, TRIED_AGAIN, MOST_WAITING = 7, 5, 600
 
 
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with private_node() as found:
-        yield found
+@pytest.fixture(autouse=True)
+def nothing_is_found_by_comparing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missed is missed at once, or the test finds it: the comparison is for what nobody can notice."""
+    monkeypatch.setattr(rabbit_buffer, "_COMPARE_S", 1e9)
+
+
+@pytest.fixture
+def node() -> Node:
+    return session_node()
 
 
 @pytest.fixture
@@ -82,7 +92,7 @@ class Site:
         by_key = defaultdict(list)
         for one in self.effects:
             by_key[message(one).order_key].append(one)
-        by_key.pop("")
+        by_key.pop("", None)
         assert all(one == sorted(one) for one in by_key.values())
 
     def metric(self, name: str, **labels: str) -> float:
@@ -90,7 +100,8 @@ class Site:
 
     async def _offer(self) -> None:
         while not self._full:
-            await self.accept(10)
+            if len(self.accepted) - len(self.effects) < MOST_WAITING:
+                await self.accept(10)
             await asyncio.sleep(0.02)
 
     async def _work(self) -> None:
@@ -186,12 +197,57 @@ async def test_while_the_broker_is_gone_everything_is_accepted_and_it_is_rebuilt
 ) -> None:
     """F11."""
     await asyncio.to_thread(node.wipe)
-    await site.accept(2000)
-    assert site.buffer.length(HIS) == 2000
+    await site.accept(1000)
+    assert site.buffer.length(HIS) == 1000
     assert site.metric("broker_up", use="writing") == 0
     await asyncio.to_thread(node.start)
     site.begin()
     await site.finished()
+
+
+async def test_a_queue_is_made_only_when_the_store_knows_that_it_is_empty(
+    node: Node, prefix: str, tmp_path: Path
+) -> None:
+    """F11: whoever dies on the way to an empty queue leaves none, so that the next one misses it too."""
+    queue = Names(prefix).queue(HIS, 1)
+    async with site_of(node.url, prefix, tmp_path) as site:
+        await site.accept(20)
+        await relayed(site, 20)
+        await site.buffer._site.close()
+        await deleted(node, prefix)
+        connection = sqlite3.connect(tmp_path / "esb.db", isolation_level=None)
+        connection.execute("ALTER TABLE queue RENAME TO away")
+        with contextlib.suppress(asyncio.CancelledError):
+            await site.buffer._site.start()
+        assert not await asyncio.to_thread(exists, node, queue)
+        connection.execute("ALTER TABLE away RENAME TO queue")
+        connection.close()
+    async with site_of(node.url, prefix, tmp_path) as site:
+        site.accepted = [f"E{number:05}" for number in range(20)]
+        site.begin()
+        await site.finished()
+
+
+async def test_what_a_person_takes_out_of_a_queue_is_found_by_comparing(
+    node: Node, prefix: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.accept(20)
+    await relayed(site, 20)
+    for place in range(2):
+        await asyncio.to_thread(node.ctl, "purge_queue", Names(prefix).queue(HIS, place))
+    site.begin()
+    monkeypatch.setattr(rabbit_buffer, "_SETTLED_MS", 100)
+    monkeypatch.setattr(rabbit_buffer, "_COMPARE_S", 0.5)
+    await site.finished()
+    assert site.metric("broker_published_total", result="confirmed") > len(site.accepted)
+
+
+async def relayed(site: Site, count: int) -> None:
+    """The broker has so many for sure, and the store knows it."""
+    query = sa.select(sa.func.count()).where(queue.c.relayed > 0)
+    async with asyncio.timeout(20):
+        while await site.store.look(lambda one: one.scalar(query)) != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_an_alarm_pauses_publishing_and_not_the_intake(node: Node, site: Site) -> None:
@@ -274,6 +330,12 @@ def publish(node: Node, queue: str, *messages: tuple[bytes, pika.BasicProperties
             channel.basic_publish("", queue, body, properties, mandatory=True)
 
 
+def exists(node: Node, queue: str) -> bool:
+    with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+        return count(node, queue) >= 0
+    return False
+
+
 def count(node: Node, queue: str) -> int:
     with pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
         found: int = connection.channel().queue_declare(queue, passive=True).method.message_count
@@ -298,15 +360,49 @@ async def test_what_is_not_ours_is_put_aside_and_the_consumer_lives(node: Node, 
     await site.finished()
 
 
+async def test_an_id_that_its_consumers_die_of_is_parked_in_the_end(node: Node, prefix: str, site: Site) -> None:
+    """F32: each is gone before it could claim what it was brought, with its connection; the broker counts that."""
+    await site.accept(1)
+    deaths = await asyncio.to_thread(die_of, node, Names(prefix).queue(HIS, 0))
+    assert deaths > 100
+    await within(20, lambda: site.metric("broker_published_total", result="confirmed") >= 1)
+    (found,) = await parked(site)
+    assert (found.message.id, found.lost) == ("E00000", 0)
+    assert "delivery_limit" in found.reason
+    assert await asyncio.to_thread(count, node, Names(prefix).dead) == 0
+    assert await site.buffer.release("E00000", "its consumer is repaired")
+    site.begin()
+    await site.finished()
+
+
+def die_of(node: Node, queue: str) -> int:
+    """Consumers that end without a word with the first message they are brought, until none is brought any more."""
+    for deaths in range(200):
+        connection = pika.BlockingConnection(pika.URLParameters(node.url))
+        found = next(connection.channel().consume(queue, inactivity_timeout=3))
+        if found == (None, None, None):
+            connection.close()
+            return deaths
+        connection._impl._transport._sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(pika.exceptions.AMQPError):
+            connection.close()
+    raise AssertionError("the broker never gave it up")
+
+
+async def parked(site: Site) -> list[Entry]:
+    async with asyncio.timeout(20):
+        while not (found := await site.buffer.list([Where.PARKED])):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return list(found)
+
+
 async def test_what_the_broker_gives_up_is_parked_with_the_reason(node: Node, prefix: str, site: Site) -> None:
     """A delivery limit that was reached; what nobody knows there is just acknowledged."""
     await site.accept(2)
     names, died = Names(prefix), {"reason": "delivery_limit", "queue": Names(prefix).queue(HIS, 1), "count": 1}
     dead = pika.BasicProperties(type="esb.exchange", headers={"x-death": [died]})
     await asyncio.to_thread(publish, node, names.dead, (b"E00001", dead), (b"E99999", dead))
-    async with asyncio.timeout(20):
-        while not (found := await site.buffer.list([Where.PARKED])):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    found = await parked(site)
     assert [one.message.id for one in found] == ["E00001"]
     assert "delivery_limit" in found[0].reason
     assert await site.buffer.release("E00001", "looked at")

@@ -20,7 +20,7 @@ from esb.observe import Metrics
 from esb.store import Store
 from tests.esb.buffer.suite import HIS, row
 from tests.esb.kit import until
-from tests.rabbit_node import Node, own_prefix, private_node, shared_broker
+from tests.rabbit_node import Node, own_prefix, session_node, shared_broker
 
 Begin = Callable[[str, str], contextlib.AbstractAsyncContextManager[RabbitBuffer]]
 
@@ -95,10 +95,9 @@ async def test_what_is_no_broker_is_waited_for_and_intake_goes_on(begin: Begin, 
         assert (delivery.message.id, await buffer.ack(delivery)) == ("E1", True)
 
 
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with private_node() as found:
-        yield found
+@pytest.fixture
+def node() -> Node:
+    return session_node()
 
 
 async def test_a_user_without_rights_is_refused_and_rights_on_the_prefix_are_enough(begin: Begin, node: Node) -> None:
