@@ -345,7 +345,8 @@ class Pipeline:
             return self._journal.end(record, Ending(Outcome.REFUSED, "idempotency_conflict"))
         if earlier.state in (State.RECEIVED, State.SENT):
             return self._journal.end(record, Ending(Outcome.REFUSED, "idempotency_running", retry_after=1.0))
-        first = await self.find(earlier.exchange)
+        taken_back = self._journal.was_not_kept(earlier.exchange)
+        first = None if taken_back else await self.find(earlier.exchange)
         if first is None:
             return self._journal.end(record, Ending(Outcome.UNAVAILABLE, "store_unavailable", retry_after=1.0))
         return self._journal.given(record, replace(first, replayed=True))

@@ -70,6 +70,8 @@ class Delivering:
             return await self._park(delivery, damage)
         if row.state != State.ACCEPTED:
             return await self._decided_before(delivery, row)
+        if self._journal.was_not_kept(row.id):
+            return await self._take_back(delivery, row)
         if row.effect == Effect.ONCE and delivery.sent:
             await self._settler.adopt(row)
             return await self._settling(delivery)
@@ -154,6 +156,17 @@ class Delivering:
             ending, fate = Ending(Outcome.UNKNOWN, "outcome_unknown", reason="expired after a try"), Fate.AGAIN
         else:
             ending, fate = Ending(Outcome.UNAVAILABLE, "expired", reason="expired"), Fate.RELEASE
+        return await self._untried(delivery, row, ending, fate, "expired")
+
+    async def _take_back(self, delivery: Delivery, row: Row) -> float:
+        """Its commit seemed to fail and its caller was told that nothing was kept: so nothing happens."""
+        ending = Ending(Outcome.UNAVAILABLE, "store_unavailable", reason="its commit seemed to fail")
+        rest = await self._untried(delivery, row, ending, Fate.RELEASE, "not_kept")
+        self._journal.taken_back(row.id)
+        return rest
+
+    async def _untried(self, delivery: Delivery, row: Row, ending: Ending, fate: Fate, result: str) -> float:
+        """It ends without another try."""
         ended = row._replace(
             state=State(ending.outcome).value,
             code=ending.code,
@@ -162,7 +175,7 @@ class Delivering:
             finished=self._clock.now().isoformat(timespec="milliseconds"),
         )
         await self._backlog.surely(lambda: self._buffer.finish(delivery, ended, fate))
-        return await self._acknowledge(delivery, "expired", ending)
+        return await self._acknowledge(delivery, result, ending)
 
     async def _acknowledge(
         self, delivery: Delivery, result: str, ending: Ending | None = None, record: Record | None = None

@@ -31,6 +31,7 @@ class Journal:
         self._log = get_logger().bind()  # bound once: the module's proxy would bind anew for every line
         self._late: dict[str, asyncio.Task[bool]] = {}
         self._unsure: list[str] = []
+        self._not_kept: set[str] = set()
         self._withdrawing: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -56,6 +57,7 @@ class Journal:
         """
         if len(self._unsure) < _MOST_UNSURE:
             self._unsure.append(record.exchange.id)
+            self._not_kept.add(record.exchange.id)
         if self._withdrawing is None or self._withdrawing.done():
             self._withdrawing = asyncio.get_running_loop().create_task(self._withdraw())
         ending = Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
@@ -65,11 +67,20 @@ class Journal:
         while self._unsure:
             some, finished = self._unsure[:_WITHDRAWN_AT_ONCE], self._clock.now().isoformat(timespec="milliseconds")
             try:
-                await self._store.transact(lambda one, ids=some, at=finished: withdraw(one, ids, at))  # type: ignore[misc]
+                taken = await self._store.transact(lambda one, ids=some, at=finished: withdraw(one, ids, at))  # type: ignore[misc]
             except StoreError:
                 await self._sleep(_WITHDRAW_AGAIN_S)
             else:
                 del self._unsure[: len(some)]
+                self._not_kept -= set(some) - set(taken)
+
+    def was_not_kept(self, exchange: str) -> bool:
+        """Whether its caller was told that nothing was kept, and what may have been kept is not taken back yet."""
+        return exchange in self._not_kept
+
+    def taken_back(self, exchange: str) -> None:
+        """A worker had it and ended it."""
+        self._not_kept.discard(exchange)
 
     def cancelled(self, record: Record) -> None:
         """The caller of a read has gone."""
@@ -91,6 +102,10 @@ class Journal:
     async def finish(self, record: Record, ending: Ending, fate: Fate) -> Result:
         """The end of an opened exchange; durable before it is told."""
         await self.settle(self._row(record, State(ending.outcome), ending), fate)
+        return self.tell(record, ending)
+
+    def tell(self, record: Record, ending: Ending) -> Result:
+        """What the caller is told of an end that was written down."""
         return self._tell(record, endings.told(record.exchange.effect, ending))
 
     async def settle(self, row: Row, fate: Fate) -> bool:

@@ -15,13 +15,19 @@ _FREE = idempotency.delete().where(idempotency.c.exchange == sa.bindparam("its_i
 _UNTOUCHED = (queue.READY, queue.LATER, queue.HELD)
 
 
-def withdraw(connection: sa.Connection, exchanges: Iterable[str], finished: str) -> None:
-    """End these exchanges as not kept and free their keys; those that are not there or were begun stay as they are."""
+def withdraw(connection: sa.Connection, exchanges: Iterable[str], finished: str) -> list[str]:
+    """End these exchanges as not kept and free their keys; those that are not there or were begun stay as they are.
+
+    Which of them a worker has taken: whoever told that nothing was kept must see to it that they are not carried out.
+    """
+    taken = []
     for exchange_id in exchanges:
         message = queue.find(connection, exchange_id)
         if message is not None and (message.takes or message.state not in _UNTOUCHED):
+            taken.append(exchange_id)
             continue
         ended = {"state": State.UNAVAILABLE.value, "code": "store_unavailable", "finished": finished, "owner": ""}
         if connection.execute(_END.values(**ended), {"its_id": exchange_id}).rowcount:
             connection.execute(_FREE, {"its_id": exchange_id})
             queue.remove(connection, exchange_id)
+    return taken

@@ -437,13 +437,14 @@ async def test_what_a_later_process_found_not_to_have_happened_it_can_also_end(t
     assert (row.state, row.owner) == ("accepted", "")
 
 
+@pytest.mark.parametrize("silent", [0, 1])
 async def test_the_end_that_was_settled_is_stored_before_its_message_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: int
 ) -> None:
-    """I1: between the two a crash would leave an accepted exchange that nobody delivers."""
+    """I1: between the two a crash would leave an accepted exchange that nobody delivers; settled at once, or later."""
     async with queued(tmp_path) as bus:
         bus.his.does("Lock", silence())
-        bus.his.does("Find", GOOD_LOCK)
+        bus.his.does("Find", *[silence()] * silent, GOOD_LOCK)
         accepted = await bus.lock()
         finish, failures = bus.store.finish, iter([StoreError("full")])
 
@@ -458,3 +459,68 @@ async def test_the_end_that_was_settled_is_stored_before_its_message_goes(
         await deliver(bus)
         await bus.until(accepted.exchange, "done")
         await until(lambda: gone(bus, accepted.exchange))
+
+
+async def test_the_end_of_a_delivery_is_stored_before_its_message_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1: what the store refuses is offered to it again, and the message waits for that; it is sent once."""
+    async with queued(tmp_path) as bus:
+        bus.his.does("Free", GOOD_LOCK)
+        accepted = await free(bus)
+        finish, failures = bus.store.finish_in, iter([StoreError("full"), StoreError("full")])
+
+        def fails_twice(connection: Any, row: Row, fate: Fate) -> None:
+            assert queue.find(connection, row.id) is not None
+            if (failure := next(failures, None)) is not None:
+                raise failure
+            finish(connection, row, fate)
+
+        monkeypatch.setattr(bus.store, "finish_in", fails_twice)
+        await deliver(bus)
+        assert (await found(bus, accepted.exchange)).outcome is Outcome.DONE
+        assert (await where(bus, accepted.exchange), bus.his.count("Free"), list(failures)) == (None, 1, [])
+
+
+async def test_who_was_told_that_nothing_was_kept_sees_no_effect_of_it_though_a_worker_had_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F13, I2: the answer to the commit is lost, and the message is taken before it can be taken back."""
+    async with queued(tmp_path) as bus:
+        bus.his.does("Free", GOOD_LOCK)
+        buffer, taken = bus.pipeline.buffer, []
+        accept = buffer.accept
+
+        async def committed_and_lost(row: Row, message: Any) -> Any:
+            await accept(row, message)
+            taken.extend(await buffer.take("his", 1))
+            raise StoreError("the connection was lost")
+
+        monkeypatch.setattr(buffer, "accept", committed_and_lost)
+        first = await free(bus, key="K1")
+        monkeypatch.undo()
+        early = await free(bus, key="K1")
+        await asyncio.gather(*map(bus.pipeline.deliver, taken))
+        assert (len(taken), bus.his.calls) == (1, [])
+        ended = await found(bus, first.exchange)
+        again = await free(bus, key="K1")
+        await deliver(bus)
+        assert (await found(bus, again.exchange)).outcome is Outcome.DONE
+    assert {(one.outcome, one.code) for one in (first, early, ended)} == {(Outcome.UNAVAILABLE, "store_unavailable")}
+    assert (again.outcome, bus.his.count("Free")) == (Outcome.ACCEPTED, 1)
+
+
+async def test_after_a_restart_only_the_one_in_doubt_is_asked_about(tmp_path: Path) -> None:
+    """Not those that were given its answer."""
+    async with queued(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", hang)
+        accepted = await bus.lock()
+        delivering = asyncio.gather(*map(bus.pipeline.deliver, await bus.pipeline.buffer.take("his", 1)))
+        await bus.until(accepted.exchange, "unknown")
+        again = await bus.lock()
+        await delivering
+    async with queued(tmp_path) as second:
+        second.his.does("Find", hang)
+        assert (again.outcome, again.replayed) == (Outcome.UNKNOWN, True)
+        assert second.value("unknown_open") == 1
