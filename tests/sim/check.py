@@ -6,17 +6,20 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from tests.sim.history import Event
 from tests.sim.hospital import Lock, Request, Slot
-from tests.sim.plan import Plan
+from tests.sim.plan import LONGEST_SCHEDULE_S, SETTLE_AFTER_S, Plan
 
 _DONE, _NOTHING = "done", ("refused", "unavailable")
 _TOLD = ("told", "polled", "reread")
 _NOT_OF_AN_EXCHANGE = ("idempotency_conflict", "idempotency_running", "overloaded", "queue_full", "store_unavailable",
                        "no_route", "running")  # fmt: skip
 _LONGEST_ANSWER_S = 4.0
+_TOLD_WITHIN_S = 0.1  # after the disk said no
+_QUESTION_EVERY_S, _LEASE_S, _FAULTY_WAIT_S, _HELD_S = 60.0, 60.0, 5.0, 30.0
 
 
 class Journalled(NamedTuple):
@@ -56,19 +59,41 @@ class Seen:
 
 def violations(seen: Seen) -> list[str]:
     """The broken promises, none when all were kept."""
-    checks = (lost, twice, sent_again, oversold, changed, out_of_order, unbounded, without_end, untrue, own_mistakes)
+    checks = (
+        lost, not_kept, twice, sent_again, oversold, changed, out_of_order, unbounded, without_end, untrue,
+        own_mistakes,
+    )  # fmt: skip
     return [line for check in checks for line in check(seen)]
 
 
 def lost(seen: Seen) -> Iterator[str]:
-    """I1: the journal knows every exchange that somebody was told of."""
+    """I1: the journal knows every exchange that somebody was told of, and what is accepted waits until it has ended."""
     known = {row.id for row in seen.rows()}
+    waiting = {exchange for exchange, *_ in seen.queue}
+    for row in seen.rows():
+        if row.state == "accepted" and not row.cause and row.id not in waiting:
+            yield f"I1 {row.id} {row.operation} was accepted, has no end and is in no queue"
     for event in _told(seen):
         if event.facts["outcome"] in ("accepted", "done", "unknown") and event.facts["exchange"] not in known:
             yield f"I1 {event.facts['exchange']} was {event.facts['outcome']} and is not in the journal"
     for event in seen.events:
         if event.what == "missing":
             yield f"I1 {event.facts['exchange']} could not be found"
+
+
+def not_kept(seen: Seen) -> Iterator[str]:
+    """I2: who was told that nothing was kept sends it again, and would have the effect of both."""
+    no = [event for event in _told(seen) if event.what == "told" and event.facts["code"] == "store_unavailable"]
+    told = {event.facts["exchange"]: event for event in no if not event.facts["replayed"]}
+    for request in seen.requests:
+        event = told.get(request.exchange)
+        if event is not None and request.carried_out and not _died(seen, event.at, request.at):
+            yield f"I2 {request.exchange} was not kept, it was said, and request {request.number} was carried out"
+
+
+def _died(seen: Seen, after: float, before: float) -> bool:
+    """The process ended between the two, and what it only had in memory with it."""
+    return any(one.what in ("killed", "stopping") and after <= one.at <= before for one in seen.events)
 
 
 def twice(seen: Seen) -> Iterator[str]:
@@ -125,19 +150,22 @@ def changed(seen: Seen) -> Iterator[str]:
                 yield f"I7 {facts['exchange']} was {_end(before)} and then {_end(event)}"
             continue
         before = ends.setdefault(facts["exchange"], event)
-        if _end(before) != _end(event) and not _forgotten(seen, event):
+        if _end(before) != _end(event) and not _forgotten(seen, before, event):
             yield f"I7 {facts['exchange']} was {_end(before)} and then {_end(event)}"
         elif facts.get("body") and before.facts.get("body") and facts["body"] != before.facts["body"]:
             yield f"I7 {facts['exchange']} had another answer"
 
 
-def _forgotten(seen: Seen, event: Event) -> bool:
-    """The disk failed, and the bus died before the end that it had told could be written.
+def _forgotten(seen: Seen, before: Event, event: Event) -> bool:
+    """The disk failed when the end was told, and the bus died before that end could be written.
 
     A once is then asked about, and its effect is found; a no is only known as nothing having happened. What may be
     sent again is told so.
     """
-    return bool(seen.plan.disk_fails) and event.facts["code"] in ("not_happened", "not_sent", "outcome_unknown")
+    from_memory = before.what == "told" and not before.facts["replayed"]
+    failed = any(begin <= before.at <= end + _TOLD_WITHIN_S for begin, end in seen.plan.disk_fails)
+    becomes = event.facts["code"] in ("not_happened", "not_sent", "outcome_unknown")
+    return from_memory and failed and becomes and _died(seen, before.at, event.at)
 
 
 def out_of_order(seen: Seen) -> Iterator[str]:
@@ -173,8 +201,21 @@ def unbounded(seen: Seen) -> Iterator[str]:
             yield f"I10 {event.facts['exchange']} was answered after {event.facts['took']} s"
 
 
+def rest_within(plan: Plan) -> float:
+    """Seconds in which all must come to its end once everything works: what the product promises of a message.
+
+    A question every minute after those of the route; the lease of a message whose taker does not know that it has it;
+    the longest schedule of tries, and three of five seconds for our own mistakes; after it those that were held behind
+    it, each in a moment. What became due by a clock that was ahead is due when that moment has come.
+    """
+    ahead = max(accumulate((step for _, step in sorted(plan.clock_steps)), initial=0.0))
+    return (
+        ahead + sum(SETTLE_AFTER_S) + _QUESTION_EVERY_S + _LEASE_S + LONGEST_SCHEDULE_S + 3 * _FAULTY_WAIT_S + _HELD_S
+    )
+
+
 def without_end(seen: Seen) -> Iterator[str]:
-    """I11: in the end all has ended."""
+    """I11: in the end, ``rest_within`` seconds after everything was healed, all has ended."""
     for exchange, operation, state, reason in seen.queue:
         yield f"I11 {exchange} {operation} is still {state} in the queue: {reason}"
     for row in seen.rows():

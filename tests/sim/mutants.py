@@ -119,14 +119,17 @@ def tells_the_opposite() -> Iterator[None]:
 
 
 MUTANTS: dict[str, tuple[Mutant, str]] = {
-    "sends a once again": (sends_a_once_again, "I8"),
-    "acknowledges before the result is stored": (acknowledges_before_the_result_is_stored, "I11"),
-    "drops what is held": (drops_what_is_held, "I11"),
-    "believes an early no": (believes_an_early_no, "I8"),
-    "forgets keys": (forgets_keys, "I2"),
-    "takes no notice of order": (takes_no_notice_of_order, "I9"),
-    "has no bulkhead": (has_no_bulkhead, "I10"),
-    "does not mark what it sends": (does_not_mark_what_it_sends, "I8"),
-    "tells the opposite": (tells_the_opposite, "I3"),
+    "sends a once again": (sends_a_once_again, "I8 .* was sent after"),
+    "acknowledges before the result is stored": (
+        acknowledges_before_the_result_is_stored,
+        "I1 .* was accepted, has no end and is in no queue",
+    ),
+    "drops what is held": (drops_what_is_held, "I11 .* is still held in the queue"),
+    "believes an early no": (believes_an_early_no, "I3 .* is unavailable not_happened; .* took effect"),
+    "forgets keys": (forgets_keys, "I2 key .* was carried out"),
+    "takes no notice of order": (takes_no_notice_of_order, "I9 .* overtook"),
+    "has no bulkhead": (has_no_bulkhead, "I10 .* calls at once"),
+    "does not mark what it sends": (does_not_mark_what_it_sends, "I8 .* was sent after"),
+    "tells the opposite": (tells_the_opposite, "I3 .* was told that it has a place"),
 }
-"""A mistake, and a promise that it breaks."""
+"""A mistake, and the promise that it breaks, as the judge says it."""

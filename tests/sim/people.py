@@ -162,7 +162,7 @@ class Operator:
                     "operator", "discards" if discards else "releases", exchange=exchange, why=entry.reason
                 )
                 if discards:
-                    Desk(self._settings, self._bus.clock).discard(exchange, "enough")
+                    Desk(self._settings, self._bus.clock).discard([exchange], "enough")
                 else:
                     await self._bus.ask(lambda process, one=exchange: process.pipeline.buffer.release(one, "again"))[0]
         except (NoAnswer, NotParkedError, StoreError, ConfigError) as error:

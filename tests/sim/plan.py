@@ -11,7 +11,8 @@ from typing import Any
 
 LONGEST_LATE_S = 5.0
 """The hospital does nothing later than this after it was asked; settling must not believe sooner that it did not."""
-SETTLE_AFTER = ["500ms", "1s", "2s", "4s"]
+SETTLE_AFTER, SETTLE_AFTER_S = ["500ms", "1s", "2s", "4s"], (0.5, 1.0, 2.0, 4.0)
+LONGEST_SCHEDULE_S = 8.0
 BEHAVIOURS = (
     "refuse",
     "busy",

@@ -16,7 +16,7 @@ import structlog
 from esb.config.settings import Settings
 from esb.pipeline import Pipeline
 from tests.sim.bus import Bus, NoAnswer, load_everything
-from tests.sim.check import Seen, violations
+from tests.sim.check import Seen, rest_within, violations
 from tests.sim.disk import Disk, File
 from tests.sim.history import Event, History
 from tests.sim.hospital import Hospital
@@ -25,7 +25,6 @@ from tests.sim.people import Frontend, Operator, administer, turn_the_clock, use
 from tests.sim.plan import Plan, draw
 
 _MOST_STEPS = 60_000
-_QUIET_S = 900.0  # longer than the clock may have been wrong: what is due by it comes late
 _LOUD = ("error", "critical", "exception")
 
 
@@ -128,7 +127,7 @@ class _World:
         self.bus.clock.offset = 0.0
         await self._up()
         await use(self.bus, self._plan.versions[-1])
-        until = self.loop.time() + _QUIET_S
+        until = self.loop.time() + rest_within(self._plan)
         while self._waiting() and self.loop.time() < until:
             await asyncio.sleep(2.0)
             await self._operator.look(0.0)
