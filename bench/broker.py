@@ -1,41 +1,36 @@
-"""What the broker adds and bears: ``python -m bench.broker [--json] [--store URL]``.
+"""What the broker adds and bears: a part of ``bench.durable``.
 
 A private RabbitMQ node on the same cores, quorum queues, every message confirmed from its disk. Publishing is set
 against pika's BlockingConnection that waits for each confirm before it sends the next. Consuming is the whole way of a
 worker without a system behind it: messages brought by the broker, claimed in the store in one transaction for all that
-are here, acknowledged to the broker, and acknowledged in the store. Rebuilding is a broker that was wiped while 100,000
-messages waited.
+are here, acknowledged to the broker, and acknowledged in the store. Rebuilding is a broker that was wiped while many
+waited.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pika
 import uvloop
 
-from bench.harness import Row, report, row
+from bench.harness import Row, row
 from esb.buffer import Message
 from esb.buffer.rabbit import Broker, RabbitBuffer
 from esb.clock import SystemClock
 from esb.observe import Metrics
 from esb.store import Row as Journalled
 from esb.store import Store
-from tests.rabbit_node import Node, private_node
+from tests.rabbit_node import Node
 
 ENDPOINT = "bench"
-BLOCKING, PIPELINED, CONSUMED, ROUNDS, WAITING = 500, 20_000, 20_000, 3, 100_000
+BLOCKING, PIPELINED, CONSUMED, ROUNDS = 500, 20_000, 20_000, 3
 AT_ONCE = 500
-HOW_TO_READ = "Messages a second; the ratio is the middle of those of each round."
 
 
 def blocking(url: str) -> float:
@@ -133,7 +128,7 @@ async def consumed(buffer: RabbitBuffer, count: int) -> tuple[float, float]:
     return count / (time.perf_counter() - began), count / taking
 
 
-async def measured(node: Node, store_url: str, kind: str) -> list[Row]:
+async def measured(node: Node, store_url: str, kind: str, waiting: int) -> list[Row]:
     rounds, accepting, consuming, claiming = [], [], [], []
     async with opened(node.url, store_url) as (store, buffer):
         for number in range(ROUNDS):
@@ -144,7 +139,7 @@ async def measured(node: Node, store_url: str, kind: str) -> list[Row]:
             both = await consumed(buffer, CONSUMED)
             consuming.append(both[0])
             claiming.append(both[1])
-        rebuilt = await rebuilding(node, store, buffer)
+        rebuilt = await rebuilding(node, store, buffer, waiting)
     base, ours = (statistics.median(one[at] for one in rounds) for at in (0, 1))
     ratio = statistics.median(one[1] / one[0] for one in rounds)
     return [
@@ -152,39 +147,27 @@ async def measured(node: Node, store_url: str, kind: str) -> list[Row]:
         row(f"accepted into the buffer ({kind}) and published", statistics.median(accepting), "msg/s", ">= 1000"),
         row(f"brought, claimed ({kind}), acknowledged to the broker", statistics.median(claiming), "msg/s", ">= 4000"),
         row(f"the same, and acknowledged in the store ({kind})", statistics.median(consuming), "msg/s", ">= 2000"),
-        row(f"wiped with 100,000 waiting ({kind}): published again", rebuilt, "msg/s", ">= 2000"),
+        row(f"wiped with {waiting:,} waiting ({kind}): published again", rebuilt, "msg/s", ">= 2000"),
     ]
 
 
-async def rebuilding(node: Node, store: Store, buffer: RabbitBuffer) -> float:
+async def rebuilding(node: Node, store: Store, buffer: RabbitBuffer, waiting: int) -> float:
     """From the moment at which the relay finds the queues empty: it looks for the broker every five seconds."""
-    await accepted(buffer, "W", WAITING)
-    await relayed(store, WAITING)
+    await accepted(buffer, "W", waiting)
+    await relayed(store, waiting)
     node.wipe()
     await asyncio.to_thread(node.start)
-    await wiped_is_noticed(store)
+    await wiped_is_noticed(store, waiting)
     began = time.perf_counter()
-    await relayed(store, WAITING)
-    return WAITING / (time.perf_counter() - began)
+    await relayed(store, waiting)
+    return waiting / (time.perf_counter() - began)
 
 
-async def wiped_is_noticed(store: Store) -> None:
-    while await marked(store) >= WAITING:  # noqa: ASYNC110
+async def wiped_is_noticed(store: Store, waiting: int) -> None:
+    while await marked(store) >= waiting:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--store", default="", help="postgresql://... ; by default SQLite in a folder of its own")
-    options = parser.parse_args()
-    with private_node() as node, tempfile.TemporaryDirectory() as name:
-        url = options.store or f"sqlite:///{Path(name) / 'esb.db'}"
-        kind = url.split(":")[0]
-        rows = uvloop.run(measured(node, url, kind))
-    report(f"bench.broker: RabbitMQ in front of {kind}", HOW_TO_READ, rows, options.json)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def through_broker(node: Node, url: str, waiting: int) -> list[Row]:
+    """With the store at ``url``; so many wait when the broker is wiped."""
+    return uvloop.run(measured(node, url, url.split(":")[0], waiting))

@@ -1,41 +1,34 @@
-"""What the journal takes and gives: ``python -m bench.journal [--json] [--seconds N] [--rows N]``.
+"""What the journal takes and gives: a part of ``bench.durable``.
 
 Cost: an uncached and a cached read over HTTP with the journal against the same bus that makes and writes no rows, in
 turn, five times; the middle of the ratios within a round counts. Search: the slowest of four tries of each kind among a
 million rows, the first of them with nothing of that index read yet. Pruning: 99 of 100 reads while half of the rows are
-deleted, against the same bus when that is over. PostgreSQL is searched too where it runs on 127.0.0.1.
+deleted, against the same bus when that is over.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sqlite3
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import psycopg
-import pytest
 import sqlalchemy as sa
 
 from bench.facade import IN_FLIGHT, UNCACHED, target
-from bench.harness import Row, get, load, report, row
+from bench.harness import Row, get, load, row
 from bench.journal_rows import BEGIN, DAYS, VERSION, fill, rows
 from esb.clock import SHANGHAI
 from esb.journal.search import Query, page
 from esb.store.engines import engine_of, open_up
-from tests import postgres
 from tests.bus_process import Bus, start_bus
-from tests.sandbox_process import Sandbox, start_sandbox
+from tests.sandbox_process import Sandbox
 
 ROUNDS = 5
-HOW_TO_READ = "Requests/s of one process at 32 in flight; milliseconds of a page of 100 rows."
 _MIDDLE = BEGIN + timedelta(days=DAYS / 2)
 _DAY = {"since": _MIDDLE, "until": _MIDDLE + timedelta(days=1)}
 
@@ -138,35 +131,11 @@ def _count(folder: Path) -> int:
         return int(database.execute("SELECT count(*) FROM exchange WHERE version = ?", (VERSION,)).fetchone()[0])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="in the journal")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder, filled = Path(name), Path(name) / "filled.db"
-        found = list(searched(f"sqlite:///{filled}", options.rows, "SQLite"))
-        with closing(sqlite3.connect(filled)) as database:
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with start_sandbox() as hospital:
-            found += cost(hospital, folder, options.seconds, filled)
-            found += pruning(hospital, folder / "pruning", options.seconds, filled)
-    if _has_postgresql():
-        with postgres.database() as url:
-            found += searched(url, options.rows, "PostgreSQL")
-    report("bench.journal: what it costs, what it finds, what it forgets", HOW_TO_READ, found, options.json)
-    return 0
-
-
-def _has_postgresql() -> bool:
-    try:
-        postgres.do("SELECT 1")
-    except (pytest.skip.Exception, psycopg.OperationalError) as error:
-        print(f"PostgreSQL is left out: {error}", file=sys.stderr)
-        return False
-    return True
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def measured(hospital: Sandbox, folder: Path, seconds: float, count: int) -> Iterator[Row]:
+    """All of it on SQLite with so many rows."""
+    filled = folder / "filled.db"
+    yield from searched(f"sqlite:///{filled}", count, "SQLite")
+    with closing(sqlite3.connect(filled)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    yield from cost(hospital, folder, seconds, filled)
+    yield from pruning(hospital, folder / "pruning", seconds, filled)
