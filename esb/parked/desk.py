@@ -1,9 +1,9 @@
-"""What a person sees and does of what waits, beside a running bus: on the store itself, one transaction each."""
+"""What a person sees and does of what waits, beside a running bus: on the store itself, a transaction for each act."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -77,12 +77,13 @@ class Desk:
             others = self._all_parked(connection, one.operation, one.endpoint)
         return [other.id for other in others if likeness(other) == likeness(one)]
 
-    def release(self, exchange_id: str, reason: str) -> None:
-        """Let it be tried again, with all its tries and all its time."""
+    def release(self, exchange_ids: Iterable[str], reason: str) -> None:
+        """Let all of them be tried again, with all their tries and all their time, or none when one is not parked."""
         with self._store() as connection:
-            parked = self._parked(connection, exchange_id)
-            queue.release(connection, parked, now_ms(connection), _by("released", reason))
-            self._audit(connection, "release", parked, reason)
+            chosen = [self._parked(connection, one) for one in sorted(exchange_ids)]
+            for parked in chosen:
+                queue.release(connection, parked, now_ms(connection), _by("released", reason))
+            self._audit_all(connection, "release", chosen, reason)
 
     def edit(self, exchange_id: str, texts: Mapping[str, str | None], reason: str) -> None:
         """Change fields of its request, which stays parked; what was asked before is in the journal.
@@ -104,21 +105,30 @@ class Desk:
             was, now = fingerprints(before, after)
             self._audit(connection, "edit", parked, reason, fields=sorted(texts), kept_as=kept, before=was, after=now)
 
-    def discard(self, exchange_id: str, reason: str) -> None:
-        """End its exchange and free its key."""
+    def discard(self, exchange_ids: Iterable[str], reason: str) -> None:
+        """End the exchanges of all of them and free their keys, or of none when one is not parked."""
         with self._store() as connection:
-            parked = self._parked(connection, exchange_id)
-            row = _journalled(connection, exchange_id)
-            again = row.effect != Effect.ONCE and parked.sent
-            ended = row._replace(
-                state=(State.UNKNOWN if again else State.UNAVAILABLE).value,
-                code="outcome_unknown" if again else "discarded",
-                reason=f"{_by('discarded', reason)}; it was parked for {parked.reason}",
-                finished=self._now(),
-                attempts=parked.tries,
-            )
-            queue.discard(connection, ended, Fate.AGAIN if again else Fate.RELEASE)
-            self._audit(connection, "discard", parked, reason)
+            chosen = [self._parked(connection, one) for one in sorted(exchange_ids)]
+            for parked in chosen:
+                self._discard(connection, parked, reason)
+            self._audit_all(connection, "discard", chosen, reason)
+
+    def _discard(self, connection: sa.Connection, parked: Queued, reason: str) -> None:
+        row = _journalled(connection, parked.id)
+        again = row.effect != Effect.ONCE and parked.sent
+        ended = row._replace(
+            state=(State.UNKNOWN if again else State.UNAVAILABLE).value,
+            code="outcome_unknown" if again else "discarded",
+            reason=f"{_by('discarded', reason)}; it was parked for {parked.reason}",
+            finished=self._now(),
+            attempts=parked.tries,
+        )
+        queue.discard(connection, ended, Fate.AGAIN if again else Fate.RELEASE)
+
+    def _audit_all(self, connection: sa.Connection, action: str, chosen: Iterable[Queued], reason: str) -> None:
+        """Last of all: who waits for the audit holds its rows, and two must not wait for each other."""
+        for parked in chosen:
+            self._audit(connection, action, parked, reason)
 
     def _audit(self, connection: sa.Connection, action: str, parked: Queued, reason: str, **more: Tree) -> None:
         details = {"operation": parked.operation, "endpoint": parked.endpoint, "parked_for": parked.reason, **more}
