@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import IO, Any, cast
 
 import click
@@ -135,12 +135,18 @@ def journal_export(output: str | None, unmask: bool, reason: str, **options: Any
 def _writing(output: str | None) -> Iterator[IO[bytes]]:
     if output is None:
         yield sys.stdout.buffer
-    elif output.endswith(".gz"):
-        with gzip.open(output, "wb") as packed:
-            yield cast(IO[bytes], packed)
-    else:
-        with Path(output).open("wb") as file:
+        return
+    with open(output, "wb", opener=_private) as file:
+        if output.endswith(".gz"):
+            with gzip.open(file, "wb") as packed:
+                yield cast(IO[bytes], packed)
+        else:
             yield file
+
+
+def _private(name: str, flags: int) -> int:
+    """What is exported is for its owner; a file that was there before keeps the rights it has."""
+    return os.open(name, flags, 0o600)
 
 
 @journal.command("reindex")

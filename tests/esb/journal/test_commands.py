@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -135,6 +136,7 @@ def test_an_export_is_json_lines_masked_and_audited(engine: sa.Engine, tmp_path:
     assert PATIENT.encode() not in plain.read_bytes()
     esb("journal", "export", *query, "--output", str(packed), "--unmask")
     assert json.loads(gzip.decompress(packed.read_bytes()).splitlines()[0])["request"] == {"patientId": PATIENT}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (plain, packed)} == {0o600}
     last, first = acts()
     assert (first["action"], first["reason"]) == ("export", "for the vendor")
     told = json.loads(first["details"])
