@@ -30,7 +30,7 @@ class Changed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """``first``: nothing was sent before. ``error`` is why nothing can be sent now."""
+    """``first``: nothing is kept that was sent before. ``error`` is why nothing can be sent now."""
 
     changed: tuple[Changed, ...] = ()
     first: bool = False

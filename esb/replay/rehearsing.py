@@ -113,7 +113,7 @@ def _sent(group: Group) -> str:
     if group.error:
         return f"cannot be sent: {group.error}"
     if group.first:
-        return "sent for the first time"
+        return "nothing that was sent before is kept to compare with"
     return f"{len(group.changed)} fields other than then" if group.changed else "sent as it was then"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 import structlog
@@ -116,3 +117,16 @@ async def test_a_canary_passes_through_the_bus_without_a_trace_in_logs_and_metri
         "unavailable",
         "done",
     ]
+
+
+def test_every_field_that_the_bus_logs_is_one_that_is_written() -> None:
+    files = [file for root in ("esb", "adapters", "envelopes") for file in Path(root).rglob("*.py")]
+    calls = [node for file in files for node in ast.walk(ast.parse(file.read_text("utf-8"))) if _logs(node)]
+    assert len(calls) > 30
+    names = {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
+    assert names - {"exc_info"} <= observe._ALLOWED
+
+
+def _logs(node: ast.AST) -> TypeGuard[ast.Call]:
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    return is_call and node.func.attr in ("debug", "info", "warning", "error") and "log" in ast.unparse(node.func.value)
