@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from esb.observe import Metrics, get_logger
+from esb.store import driver
 from esb.store.leases import Instance
 from esb.store.tables import Fenced, StoreError
 
@@ -34,17 +35,37 @@ class Commits(Protocol):
         from the beginning. ``is_fenced``: not when this process has lost its lease.
         """
 
+    def close(self) -> None:
+        """After the last transaction."""
+
 
 class OwnCommits:
-    """Of a file that nobody else writes."""
+    """Of a file. One connection for all transactions: what it has written it need not read again. After one that failed
+    another connection is taken.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._connection: sa.Connection | None = None
 
     def run(self, work: Callable[[sa.Connection], _T], *, is_fenced: bool = True) -> _T:
         """See ``Commits``."""
-        with self._engine.begin() as connection:
-            return work(connection)
+        connection, self._connection = self._connection or self._engine.connect(), None
+        try:
+            with connection.begin():
+                driver.run(connection, "BEGIN IMMEDIATE")
+                result = work(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return result
+
+    def close(self) -> None:
+        """See ``Commits``."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class SharedCommits:
@@ -68,6 +89,7 @@ class SharedCommits:
                 self._is_away = is_away(error)
                 if attempt.is_in_doubt and self._is_away and self._is_committed(attempt.number):
                     self._is_away = False
+                    attempt.committed(is_fenced=is_fenced)
                     return attempt.result  # type: ignore[no-any-return]
                 if wait is None or not (self._is_away or _is_for_now(error, wait)):
                     raise
@@ -77,6 +99,9 @@ class SharedCommits:
                 self._is_away = False
                 return result
         raise AssertionError("the last wait is none")
+
+    def close(self) -> None:
+        """See ``Commits``; each transaction has given its connection back."""
 
     def _fenced(self, attempt: _Attempt, work: Callable[[sa.Connection], _T]) -> _T:
         """Under our lease; when that was taken over, once more under a new one: only what was under way is lost."""
@@ -114,11 +139,12 @@ class _Attempt:
     def __init__(self, engine: sa.Engine, instance: Instance) -> None:
         self._engine, self._instance = engine, instance
         self.number = ""
+        self._began = float("-inf")
         self.result: Any = None
         self.is_in_doubt = False
 
     def run(self, work: Callable[[sa.Connection], _T], *, is_fenced: bool) -> _T:
-        began = self._instance.now()
+        self._began = self._instance.now()
         with self._engine.connect() as connection:
             if is_fenced:
                 self.number = self._instance.enter(connection)
@@ -127,9 +153,13 @@ class _Attempt:
             self.result = result = work(connection)
             self.is_in_doubt = True
             connection.commit()
-        if is_fenced:
-            self._instance.entered(began)
+        self.committed(is_fenced=is_fenced)
         return result
+
+    def committed(self, *, is_fenced: bool) -> None:
+        """It is known to be: the lease was renewed when it began."""
+        if is_fenced:
+            self._instance.entered(self._began)
 
 
 def _is_for_now(error: Exception, wait: float) -> bool:

@@ -74,11 +74,15 @@ class Offer:
 
 
 class Settled(NamedTuple):
-    """The row that stands for the offered message, the stored one when it is a repeat."""
+    """The row that stands for the offered message, the stored one when it is a repeat.
+
+    ``position`` is that of the row when it is a new one, otherwise 0.
+    """
 
     state: Taken
     answer: bytes
     is_repeat: bool
+    position: int = 0
 
 
 class Told(NamedTuple):

@@ -13,6 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from esb.store import driver
+
 _LARGEST = 100
 _TEXTS_KEPT = 1000
 
@@ -51,9 +53,8 @@ def with_rows(
         return
     for at in range(0, len(rows), _LARGEST):
         some = rows[at : at + _LARGEST]
-        yield connection.exec_driver_sql(
-            _places(beginning, len(kinds), len(some), end), tuple(chain.from_iterable(some))
-        )
+        text = _places(beginning, len(kinds), len(some), end)
+        yield driver.run(connection, text, tuple(chain.from_iterable(some)))
 
 
 @lru_cache(_TEXTS_KEPT)

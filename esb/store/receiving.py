@@ -139,11 +139,11 @@ class _Batch:
         if offer.arrival.control:
             self._held[key] = _Earlier(self.last, offer.arrival, is_new=True)
             self.keys[key] = self.last
-        return _settled(offer.arrival, is_repeat=False)
+        return _settled(offer.arrival, is_repeat=False, position=self.last)
 
     def _conflict(self, arrival: Arrival) -> Settled:
         self._add(stored(arrival))
-        return _settled(arrival, is_repeat=False)
+        return _settled(arrival, is_repeat=False, position=self.last)
 
     def _add(self, row: tuple[Any, ...]) -> None:
         self.last += 1
@@ -161,8 +161,8 @@ class _Batch:
         return _settled(arrival, is_repeat=True)
 
 
-def _settled(arrival: Arrival, *, is_repeat: bool) -> Settled:
-    return Settled(Taken(arrival.state), arrival.answer, is_repeat)
+def _settled(arrival: Arrival, *, is_repeat: bool, position: int = 0) -> Settled:
+    return Settled(Taken(arrival.state), arrival.answer, is_repeat, position)
 
 
 def _held(

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -21,14 +22,16 @@ from esb.store.bodies import CorruptError
 from esb.store.commits import SharedCommits, is_away
 from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_exchange
 from esb.store.files import Lock, Wal
-from esb.store.inbox import Arrival, Offer, Settled, Told, events_after, inbox, newest, stored
+from esb.store.inbox import Arrival, Offer, Settled, Taken, Told, events_after, inbox, newest, stored
 from esb.store.leases import Instance
 from esb.store.receiving import Receiving
+from esb.store.recent import Recent
 from esb.store.tables import UNFINISHED, Fenced, Row, State, StoreError, exchange, lease
 from esb.store.writer import Many, Writer, unpack
 
 _T = TypeVar("_T")
 _LARGEST = 500
+_FIND = sa.select(exchange).where(exchange.c.id == sa.bindparam("its_id"))
 _log = get_logger()
 
 
@@ -73,6 +76,7 @@ class Store:
             self._writer.commits = SharedCommits(self.engine, self.instance, metrics)
         self._renewing: asyncio.Task[None] | None = None
         self._receiving = Receiving()
+        self.recent = Recent()
         self._readers = ThreadPoolExecutor(2, "journal-read")
 
     @property
@@ -110,6 +114,7 @@ class Store:
             await self._leave()
             self._renewing = None
         self._readers.shutdown()
+        self._writer.commits.close()
         self.engine.dispose()
         self._lock.free()
 
@@ -138,8 +143,8 @@ class Store:
 
     def _open(self, connection: sa.Connection, row: Row) -> Earlier | None:
         earlier = open_exchange(connection, row._replace(owner=self.instance.name))
-        if earlier is None:
-            self.instance.under_way.add(row.id)
+        if earlier is None and self.is_shared:
+            self.instance.takes([row.id])
         return earlier
 
     async def sent(self, exchange_id: str) -> None:
@@ -157,17 +162,19 @@ class Store:
 
         A once that ends as unknown stays this process's until it is settled.
         """
-        await self._writer.do(lambda connection: self.finish_in(connection, row, fate))
+        try:
+            await self._writer.do(lambda connection: self.finish_in(connection, row, fate))
+        except Fenced:
+            self.instance.estranged.discard(row.id)
+            raise
 
     def finish_in(self, connection: sa.Connection, row: Row, fate: Fate) -> None:
         """``finish`` as a part of a transaction."""
         stays = row.state == State.UNKNOWN and row.effect == "once"
-        try:
-            owner = self._owner(row.id)
-        finally:
-            self.instance.estranged.discard(row.id)
+        owner = self._owner(row.id)
         finish_exchange(connection, row._replace(owner=owner if stays else ""), fate, owner)
-        (self.instance.under_way.add if stays else self.instance.under_way.discard)(row.id)
+        if self.is_shared:
+            (self.instance.takes if stays else self.instance.leaves)([row.id])
 
     def _owner(self, exchange_id: str) -> str:
         """Our name in the row of an exchange that is ours."""
@@ -188,7 +195,16 @@ class Store:
         ``since``, ``conflict`` and ``misplaced`` see ``Offer``.
         """
         offer = Offer(arrival, stored(arrival), since, conflict, misplaced)
-        return self._writer.put(self._receiving.settle, offer, len(arrival.raw))
+        kept = self._writer.put(self._receiving.settle, offer, len(arrival.raw))
+        kept.add_done_callback(partial(self._note, arrival))
+        return kept
+
+    def _note(self, arrival: Arrival, kept: asyncio.Future[Settled]) -> None:
+        if kept.cancelled() or kept.exception() is not None:
+            return
+        settled = kept.result()
+        if settled.position:
+            self.recent.note(settled.position, arrival if settled.state is Taken.EVENT else None)
 
     async def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
         """Do ``work`` in the next transaction; its result comes after the commit."""
@@ -213,8 +229,8 @@ class Store:
 
     async def find(self, exchange_id: str) -> Row | None:
         """The journal's row, bodies unpacked; raises ``CorruptError`` when they are broken."""
-        rows = await self._look(lambda connection: _rows(connection, exchange.c.id == exchange_id))
-        return rows[0] if rows else None
+        found = await self._look(lambda connection: connection.execute(_FIND, {"its_id": exchange_id}).first())
+        return _unpacked(Row(*found)) if found else None
 
     async def unfinished(self) -> list[Row]:
         """What nobody has under way: every row under way, and every once that is unknown, oldest first; now ours.
@@ -231,13 +247,14 @@ class Store:
                 leases.bury(connection)
             alive = sa.select(lease.c.name).where(lease.c.name.startswith(leases.INSTANCE))
             left = sa.and_(exchange.c.owner != "", exchange.c.owner.not_in(alive))
-        found = _sound(_stored(connection, sa.and_(UNFINISHED, left), lock=True))
+        found = _sound(_stored(connection, sa.and_(UNFINISHED, left)))
         rows = [row for row in found if row.id not in mine.estranged]
         ids = [row.id for row in rows]
         for at in range(0, len(ids), _LARGEST):
             some = exchange.c.id.in_(ids[at : at + _LARGEST])
             connection.execute(exchange.update().where(some).values(owner=mine.name))
-        mine.under_way.update(ids)
+        if self.is_shared:
+            mine.takes(ids)
         return rows
 
     async def lease(self, name: str, seconds: float) -> int | None:
@@ -277,11 +294,6 @@ class Store:
             raise StoreError(str(error.orig) if isinstance(error, DBAPIError) else "no connection is free") from None
 
 
-def _rows(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool = False) -> list[Row]:
-    """Raises ``CorruptError``."""
-    return [_unpacked(row) for row in _stored(connection, which, lock=lock)]
-
-
 def _sound(rows: Iterable[Row]) -> Iterator[Row]:
     """Without those that cannot be read: one broken row is no reason not to start."""
     for row in rows:
@@ -291,10 +303,9 @@ def _sound(rows: Iterable[Row]) -> Iterator[Row]:
             _log.error("journal_row_corrupt", exchange=row.id, operation=row.operation, reason=str(error))
 
 
-def _stored(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool) -> list[Row]:
+def _stored(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Row]:
     query = sa.select(exchange).where(which).order_by(exchange.c.id)
-    found = connection.execute(query.with_for_update(skip_locked=True) if lock else query)
-    return [Row(*one) for one in found]
+    return [Row(*one) for one in connection.execute(query.with_for_update(skip_locked=True))]
 
 
 def _unpacked(row: Row) -> Row:

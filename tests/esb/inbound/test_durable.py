@@ -59,6 +59,7 @@ async def test_a_full_disk_is_answered_and_recovers_without_a_restart(tmp_path: 
             raw.execute(f"PRAGMA max_page_count={limit['pages']}")
 
         sa.event.listen(his.store.engine, "checkout", limited)
+        his.store._writer.commits.close()
         sender = await his.open()
         heard: dict[str, str] = {}
         for number in range(60):

@@ -226,6 +226,7 @@ def _forbid_writes(bus: Bus, forbidden: list[bool]) -> None:
     """While ``forbidden`` holds something the database answers as it does when it is read-only."""
     forbidden.append(True)
     bus.store.engine.dispose()
+    bus.store._writer.commits.close()
     setting = "SET SESSION default_transaction_read_only = {}" if bus.store.is_shared else "PRAGMA query_only={}"
 
     def connected(dbapi: Any, _: Any) -> None:

@@ -178,6 +178,7 @@ async def test_a_full_disk_refuses_and_reading_goes_on(store: Store) -> None:
     store.write(kept)
     await until(lambda: store.find(kept.id))
     store.engine.dispose()
+    store._writer.commits.close()
     sqlalchemy.event.listen(store.engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA max_page_count=1"))
     with pytest.raises(StoreError, match="full"):
         await store.open(claim(request=os.urandom(100_000)))
