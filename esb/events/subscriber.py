@@ -155,8 +155,9 @@ class Subscriber:
             raise StoreError(f"'{self.subscription.operation}' has no route")
         self._news.clear()
         after, event, endpoint = self._read, self.subscription.event, lane.endpoint.name
+        recent = self._store.recent.upcoming(event, after, _READ)
         (told, end), is_ordered = await self._store.look(
-            lambda one: (cursors.upcoming(one, event, after, _READ), queue.has_ordered(one, endpoint))
+            lambda one: (recent or cursors.upcoming(one, event, after, _READ), queue.has_ordered(one, endpoint))
         )
         if len(told) == _READ:
             self._news.set()

@@ -7,9 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from esb.buffer import Where
 from esb.errors import Unavailable
-from esb.store import cursors, queue
+from esb.store import Told, cursors, queue, recent
 from esb.store.inbox import events_after, inbox
 from esb.store.tables import exchange
 from tests.esb.events.kit import EVENT, NAME, ORDERED, QUEUED, answers, subscription, telling
@@ -48,6 +50,38 @@ async def test_events_of_another_name_are_passed_over(tmp_path: Path) -> None:
         await his.tell("R1")
         await his.until_position(2)
         assert his.seen() == ["R1"]
+
+
+async def test_what_was_just_kept_is_not_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Told] = []
+    upcoming = cursors.upcoming
+
+    def seen(*parts: Any) -> tuple[list[Told], int]:
+        found = upcoming(*parts)
+        read.extend(found[0])
+        return found
+
+    monkeypatch.setattr(cursors, "upcoming", seen)
+    async with telling(tmp_path) as his:
+        await his.tell("R1", "R2", "R3")
+        await his.until_position(3)
+        assert (his.seen(), read) == (["R1", "R2", "R3"], [])
+
+
+async def test_what_is_remembered_no_more_is_read_from_the_inbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent, "_MOST", 2)
+    async with telling(tmp_path, routes=ORDERED) as his:
+        gate = Gate({"Code": "0", "No": "L1", "Order": "R1"})
+        his.bus.his.does("Free", gate)
+        await his.tell("R1")
+        await gate.entered.wait()
+        await his.tell(*(f"R{number}" for number in range(2, 12)))
+        answers(his.bus)
+        gate.open.set()
+        await his.until_position(11)
+        assert sorted(his.seen()) == sorted(f"R{number}" for number in range(1, 12))
 
 
 async def test_a_new_subscriber_begins_with_the_next_event_or_with_the_first(tmp_path: Path) -> None:
