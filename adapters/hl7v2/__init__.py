@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from adapters.hl7v2 import lint
 from adapters.hl7v2.connection import Line, Pool
@@ -37,7 +38,7 @@ class Hl7v2Adapter:
     """One system behind MLLP."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings, self._usual = settings, _usual_header(settings)
         self._pool = Pool(settings) if settings.in_flight == 1 else SharedPool(settings)
         self._numbers, self._in_turn = (Numbers() if settings.sequence else None), asyncio.Lock()
 
@@ -57,7 +58,7 @@ class Hl7v2Adapter:
 
     async def _answered_later(self, message: Message, call: Call) -> Message:
         """The application's answer, which a listener hears."""
-        with AWAITED.expecting(self._settings.later_answers, _of_header(message, 10)) as later:
+        with AWAITED.expecting(self._settings.later_answers, _own(message).control) as later:
             answer = await self._exchanged(message, call)
             if answer.get("MSA", 0, 1) != "CA":
                 return _judged(answer)
@@ -87,10 +88,11 @@ class Hl7v2Adapter:
             self._in_turn.release()
 
     async def _exchanged(self, message: Message, call: Call) -> Message:
+        own = _own(message)
         connection = await self._pool.take(call)
         try:
-            answer = await self._converse(connection, message, call)
-            self._confirm(connection, message, answer, call)
+            answer = await self._converse(connection, message, own, call)
+            self._confirm(connection, own, answer, call)
             connection.release()
         except BaseException:
             connection.abort()
@@ -134,33 +136,20 @@ class Hl7v2Adapter:
             message = hl7v2.build([header, *body], charset=self._settings.charset)
         except EncodeError as error:
             raise Refused(f"the message cannot be written: {error}", code="invalid") from None
-        if not _of_header(message, 10):
+        if not _own(message).control:
             raise Refused("the message cannot be written: MSH-10 is empty", code="invalid")
         return message
 
     def _header(self, action: str, call: Call) -> dict[str, Tree]:
-        settings = self._settings
-        return {
-            **_parts("MSH-3", settings.sending_application),
-            **_parts("MSH-4", settings.sending_facility),
-            **_parts("MSH-5", settings.receiving_application),
-            **_parts("MSH-6", settings.receiving_facility),
-            "MSH-7": call.clock.now().isoformat()[:19].translate(_NO_MARKS),
-            **_parts("MSH-9", action),
-            "MSH-10": control_id(call, action),
-            **_parts("MSH-11", settings.processing_id),
-            **_parts("MSH-12", settings.version),
-            "MSH-15": settings.accept_ack,
-            "MSH-16": settings.application_ack,
-            "MSH-17": settings.country,
-        }
+        now = call.clock.now().isoformat()[:19].translate(_NO_MARKS)
+        return {**self._usual, **_parts("MSH-9", action), "MSH-7": now, "MSH-10": control_id(call, action)}
 
-    async def _converse(self, connection: Line, message: Message, call: Call) -> Message:
+    async def _converse(self, connection: Line, message: Message, own: _Own, call: Call) -> Message:
         frame = hl7v2.framed(message.raw)
         if connection.closed:
             raise Unavailable("the connection was closed before anything was sent")
-        wanted = _of_header(message, 10)
-        commit_is_final = _of_header(message, 16) == "NE" or bool(self._settings.later_answers)
+        wanted = own.control
+        commit_is_final = own.application_ack == "NE" or bool(self._settings.later_answers)
         connection.expect(wanted)
         call.wire.sending(frame)
         connection.send(frame)
@@ -191,16 +180,15 @@ class Hl7v2Adapter:
             raise Malformed("the answer has no MSA-1", raw=raw)
         return answer
 
-    def _confirm(self, connection: Line, message: Message, answer: Message, call: Call) -> None:
+    def _confirm(self, connection: Line, own: _Own, answer: Message, call: Call) -> None:
         """In enhanced mode the answer is a message of its own, whose sender may wait for our commit."""
-        enhanced = _of_header(message, 15) or _of_header(message, 16)
-        if not enhanced:
+        if not own.accept_ack and not own.application_ack:
             return
         asked = answer.get("MSH", 0, 15) in ("AL", "SU") and answer.get("MSA", 0, 1) != "CA"
         if asked and not connection.closed:
-            own = {"MSH-10": f"{_of_header(message, 10)[:19]}C", "MSH-15": None, "MSH-16": None}
+            changed = {"MSH-10": f"{own.control[:19]}C", "MSH-15": None, "MSH-16": None}
             commit = {"MSA-1": "CA", "MSA-2": answer.get("MSH", 0, 10)}
-            ack = hl7v2.build([self._header("ACK", call) | own, commit], charset=self._settings.charset)
+            ack = hl7v2.build([self._header("ACK", call) | changed, commit], charset=self._settings.charset)
             connection.send(hl7v2.framed(ack.raw))
 
 
@@ -227,11 +215,34 @@ def control_id(call: Call, action: str) -> str:
     return f"{call.exchange[-16:]}{digest[:4].upper()}"
 
 
-def _of_header(message: Message, field: int) -> str:
-    """A field of MSH of a message that we wrote; nothing else of it is split."""
-    fields = message.text.split("\r", 1)[0].split("|", field)
-    text = fields[field - 1] if field <= len(fields) else ""
-    return (message.get("MSH", 0, field) or "") if _marked(text) else text
+class _Own(NamedTuple):
+    """What the header of our message says: MSH-10, MSH-15 and MSH-16."""
+
+    control: str
+    accept_ack: str
+    application_ack: str
+
+
+def _own(message: Message) -> _Own:
+    """Of a message that we wrote; nothing else of it is split."""
+    text = message.text
+    fields = [*text[: text.find("\r")].split("|", 16), *[""] * 16]
+    own = _Own(fields[9], fields[14], fields[15])
+    return own if _marked("".join(own)) is None else _Own(*[message.get("MSH", 0, at) or "" for at in (10, 15, 16)])
+
+
+def _usual_header(settings: Settings) -> dict[str, Tree]:
+    return {
+        **_parts("MSH-3", settings.sending_application),
+        **_parts("MSH-4", settings.sending_facility),
+        **_parts("MSH-5", settings.receiving_application),
+        **_parts("MSH-6", settings.receiving_facility),
+        **_parts("MSH-11", settings.processing_id),
+        **_parts("MSH-12", settings.version),
+        "MSH-15": settings.accept_ack,
+        "MSH-16": settings.application_ack,
+        "MSH-17": settings.country,
+    }
 
 
 _marked = re.compile(r"[~^&\\]").search

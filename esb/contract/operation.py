@@ -79,6 +79,7 @@ class Operation:
     answer_phi: Mapping[tuple[str, ...], str] = field(init=False)
     _request: Check = field(init=False, repr=False, compare=False)
     _answer: Check = field(init=False, repr=False, compare=False)
+    _counts: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         made: dict[str, Any] = {
@@ -88,6 +89,7 @@ class Operation:
             "answer_phi": dict(phi_paths(self.answer_schema)),
             "_request": Check(self.request_schema),
             "_answer": Check(self.answer_schema),
+            "_counts": "'integer'" in repr(self.request_schema),
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
@@ -103,7 +105,7 @@ class Operation:
 
     def check_request(self, tree: Tree) -> list[FieldError]:
         """Every wrong field of a request tree at once; empty when it satisfies the contract."""
-        return self._request(tree) or list(whole_numbers(self.request_schema, tree))
+        return self._request(tree) or (list(whole_numbers(self.request_schema, tree)) if self._counts else [])
 
     def check_answer(self, tree: Tree) -> list[FieldError]:
         """Every wrong field of an answer tree at once; empty when it satisfies the contract."""
