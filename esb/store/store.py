@@ -31,7 +31,6 @@ from esb.store.writer import Many, Writer, unpack
 
 _T = TypeVar("_T")
 _LARGEST = 500
-_FIND = sa.select(exchange).where(exchange.c.id == sa.bindparam("its_id"))
 _log = get_logger()
 
 
@@ -143,8 +142,8 @@ class Store:
 
     def _open(self, connection: sa.Connection, row: Row) -> Earlier | None:
         earlier = open_exchange(connection, row._replace(owner=self.instance.name))
-        if earlier is None and self.is_shared:
-            self.instance.takes([row.id])
+        if earlier is None:
+            self.instance.under_way.add(row.id)
         return earlier
 
     async def sent(self, exchange_id: str) -> None:
@@ -162,19 +161,17 @@ class Store:
 
         A once that ends as unknown stays this process's until it is settled.
         """
-        try:
-            await self._writer.do(lambda connection: self.finish_in(connection, row, fate))
-        except Fenced:
-            self.instance.estranged.discard(row.id)
-            raise
+        await self._writer.do(lambda connection: self.finish_in(connection, row, fate))
 
     def finish_in(self, connection: sa.Connection, row: Row, fate: Fate) -> None:
         """``finish`` as a part of a transaction."""
         stays = row.state == State.UNKNOWN and row.effect == "once"
-        owner = self._owner(row.id)
+        try:
+            owner = self._owner(row.id)
+        finally:
+            self.instance.estranged.discard(row.id)
         finish_exchange(connection, row._replace(owner=owner if stays else ""), fate, owner)
-        if self.is_shared:
-            (self.instance.takes if stays else self.instance.leaves)([row.id])
+        (self.instance.under_way.add if stays else self.instance.under_way.discard)(row.id)
 
     def _owner(self, exchange_id: str) -> str:
         """Our name in the row of an exchange that is ours."""
@@ -229,8 +226,8 @@ class Store:
 
     async def find(self, exchange_id: str) -> Row | None:
         """The journal's row, bodies unpacked; raises ``CorruptError`` when they are broken."""
-        found = await self._look(lambda connection: connection.execute(_FIND, {"its_id": exchange_id}).first())
-        return _unpacked(Row(*found)) if found else None
+        rows = await self._look(lambda connection: _rows(connection, exchange.c.id == exchange_id))
+        return rows[0] if rows else None
 
     async def unfinished(self) -> list[Row]:
         """What nobody has under way: every row under way, and every once that is unknown, oldest first; now ours.
@@ -247,14 +244,13 @@ class Store:
                 leases.bury(connection)
             alive = sa.select(lease.c.name).where(lease.c.name.startswith(leases.INSTANCE))
             left = sa.and_(exchange.c.owner != "", exchange.c.owner.not_in(alive))
-        found = _sound(_stored(connection, sa.and_(UNFINISHED, left)))
+        found = _sound(_stored(connection, sa.and_(UNFINISHED, left), lock=True))
         rows = [row for row in found if row.id not in mine.estranged]
         ids = [row.id for row in rows]
         for at in range(0, len(ids), _LARGEST):
             some = exchange.c.id.in_(ids[at : at + _LARGEST])
             connection.execute(exchange.update().where(some).values(owner=mine.name))
-        if self.is_shared:
-            mine.takes(ids)
+        mine.under_way.update(ids)
         return rows
 
     async def lease(self, name: str, seconds: float) -> int | None:
@@ -294,6 +290,11 @@ class Store:
             raise StoreError(str(error.orig) if isinstance(error, DBAPIError) else "no connection is free") from None
 
 
+def _rows(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool = False) -> list[Row]:
+    """Raises ``CorruptError``."""
+    return [_unpacked(row) for row in _stored(connection, which, lock=lock)]
+
+
 def _sound(rows: Iterable[Row]) -> Iterator[Row]:
     """Without those that cannot be read: one broken row is no reason not to start."""
     for row in rows:
@@ -303,9 +304,10 @@ def _sound(rows: Iterable[Row]) -> Iterator[Row]:
             _log.error("journal_row_corrupt", exchange=row.id, operation=row.operation, reason=str(error))
 
 
-def _stored(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Row]:
+def _stored(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool) -> list[Row]:
     query = sa.select(exchange).where(which).order_by(exchange.c.id)
-    return [Row(*one) for one in connection.execute(query.with_for_update(skip_locked=True))]
+    found = connection.execute(query.with_for_update(skip_locked=True) if lock else query)
+    return [Row(*one) for one in found]
 
 
 def _unpacked(row: Row) -> Row:
