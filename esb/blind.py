@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 SECRET = "journal_subject_keys"
 _LINE = re.compile(r"([a-z0-9]{1,8})\s+((?:[0-9a-fA-F]{2}){32,})")
-_IGNORED = re.compile(r"[\s\-‐-―]+")
+_IGNORED = re.compile(r"[\s\-\u2010-\u2015\u2212\u200b-\u200f\u2060\ufeff]+")
 _DIGITS = 32  # 128 bits: nobody meets another by chance, and the index is half as large
 
 
@@ -64,7 +64,7 @@ def _keys(text: str) -> Iterator[tuple[str, bytes]]:
 
 
 def normal(value: str) -> str:
-    """As people write the same number differently: full width, spaces, hyphens, small letters."""
+    """As people write the same number differently: full width, spaces, hyphens, small letters, what is not seen."""
     return _IGNORED.sub("", unicodedata.normalize("NFKC", value)).upper()
 
 

@@ -80,3 +80,8 @@ def test_bytes_that_are_no_text_are_a_finding(tmp_path: Path) -> None:
     (tmp_path / blind.SECRET).write_bytes(b"k1 \xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_blind(tmp_path, {})
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff", "\u2060", "\u200e", "\u2212", "\u2011", "\u00a0"])
+def test_what_is_copied_along_with_a_number_makes_no_other_patient(unseen: str) -> None:
+    assert blind.normal(f"{unseen}110101{unseen}19000101123x") == "11010119000101123X"
