@@ -143,6 +143,7 @@ _LET_GO = (
     .where(queue.c.state == HELD, queue.c.position == _HEADS.scalar_subquery())
     .values(state=sa.case((queue.c.due > 0, LATER), else_=READY), relayed=0)
 )
+_SOONEST = sa.select(sa.func.min(queue.c.due)).where(queue.c.state.in_((LATER, TAKEN)), queue.c.endpoint == _endpoint)
 _FIND = sa.select(*_COLUMNS).where(_OF)
 _REMOVE = queue.delete().where(_OF)
 
@@ -375,8 +376,7 @@ def park_damaged(connection: sa.Connection) -> int:
 
 def next_due(connection: sa.Connection, endpoint: str) -> int | None:
     """When the next of the endpoint's rows is due that is tried later or taken; None when there is none."""
-    soonest = sa.select(sa.func.min(queue.c.due)).where(queue.c.state.in_((LATER, TAKEN)))
-    found: int | None = connection.scalar(soonest.where(queue.c.endpoint == endpoint))
+    found: int | None = connection.scalar(_SOONEST, {"its_endpoint": endpoint})
     return found
 
 

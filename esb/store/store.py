@@ -31,6 +31,7 @@ from esb.store.writer import Many, Writer, unpack
 
 _T = TypeVar("_T")
 _LARGEST = 500
+_FIND = sa.select(exchange).where(exchange.c.id == sa.bindparam("its_id"))
 _log = get_logger()
 
 
@@ -226,8 +227,8 @@ class Store:
 
     async def find(self, exchange_id: str) -> Row | None:
         """The journal's row, bodies unpacked; raises ``CorruptError`` when they are broken."""
-        rows = await self._look(lambda connection: _rows(connection, exchange.c.id == exchange_id))
-        return rows[0] if rows else None
+        found = await self._look(lambda connection: connection.execute(_FIND, {"its_id": exchange_id}).first())
+        return _unpacked(Row(*found)) if found else None
 
     async def unfinished(self) -> list[Row]:
         """What nobody has under way: every row under way, and every once that is unknown, oldest first; now ours.
@@ -244,7 +245,7 @@ class Store:
                 leases.bury(connection)
             alive = sa.select(lease.c.name).where(lease.c.name.startswith(leases.INSTANCE))
             left = sa.and_(exchange.c.owner != "", exchange.c.owner.not_in(alive))
-        found = _sound(_stored(connection, sa.and_(UNFINISHED, left), lock=True))
+        found = _sound(_stored(connection, sa.and_(UNFINISHED, left)))
         rows = [row for row in found if row.id not in mine.estranged]
         ids = [row.id for row in rows]
         for at in range(0, len(ids), _LARGEST):
@@ -290,11 +291,6 @@ class Store:
             raise StoreError(str(error.orig) if isinstance(error, DBAPIError) else "no connection is free") from None
 
 
-def _rows(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool = False) -> list[Row]:
-    """Raises ``CorruptError``."""
-    return [_unpacked(row) for row in _stored(connection, which, lock=lock)]
-
-
 def _sound(rows: Iterable[Row]) -> Iterator[Row]:
     """Without those that cannot be read: one broken row is no reason not to start."""
     for row in rows:
@@ -304,10 +300,9 @@ def _sound(rows: Iterable[Row]) -> Iterator[Row]:
             _log.error("journal_row_corrupt", exchange=row.id, operation=row.operation, reason=str(error))
 
 
-def _stored(connection: sa.Connection, which: sa.ColumnElement[bool], *, lock: bool) -> list[Row]:
+def _stored(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Row]:
     query = sa.select(exchange).where(which).order_by(exchange.c.id)
-    found = connection.execute(query.with_for_update(skip_locked=True) if lock else query)
-    return [Row(*one) for one in found]
+    return [Row(*one) for one in connection.execute(query.with_for_update(skip_locked=True))]
 
 
 def _unpacked(row: Row) -> Row:
