@@ -116,6 +116,19 @@ async def test_only_what_is_parked_is_touched(running: Any, command: str, exchan
     assert (done.exit_code, text in done.output) == (1, True)
 
 
+@pytest.mark.parametrize("command", ["release", "discard"])
+async def test_of_those_named_together_all_are_done_or_none(running: Any, command: str) -> None:
+    buffer, store = running
+    assert esb(command, "E2", "E1", "E3", "--reason", "why").exit_code == 1
+    assert [(one.message.id, one.where) for one in await buffer.list((Where.PARKED,))] == [
+        ("E1", Where.PARKED),
+        ("E2", Where.PARKED),
+    ]
+    assert acts(store) == []
+    assert esb(command, "E2", "E1", "--reason", "why").exit_code == 0
+    assert acts(store) == [(command, "E1", "why"), (command, "E2", "why")]
+
+
 def test_a_store_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESB_STORE", f"sqlite:///{tmp_path / 'none.db'}")
     done = esb("list")
