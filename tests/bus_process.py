@@ -27,7 +27,7 @@ from esb.store.writer import unpack
 from tests.sandbox_process import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
-START_LIMIT_S = 30.0
+START_LIMIT_S = 90.0
 
 
 @dataclass

@@ -17,6 +17,7 @@ import contextlib
 import functools
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
@@ -217,7 +218,9 @@ def _session_node() -> Node:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """Below those that the system gives to connections, which take a port while the node that has it is down."""
+    while True:
+        with socket.socket() as one, contextlib.suppress(OSError):
+            port = random.randrange(20_000, 32_000)
+            one.bind(("127.0.0.1", port))
+            return port
