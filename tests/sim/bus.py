@@ -205,6 +205,7 @@ class Bus:
         process.is_open = False
         self.loop.kill(process.number)
         process.store._lock.free()
+        process.store._writer.commits.close()  # as its end closes every file
         for future in list(self._open):
             self._open.pop(future)
             if not future.done():
