@@ -82,9 +82,9 @@ class Settler:
             if decided:
                 decided.raw = ending.raw
                 return await self._journal.finish(record, decided, endings.fate(record, decided))
-        result = await self._journal.finish(record, unknown, Fate.KEEP)
-        self._watch(row, record.lane.version)
-        return result
+        if await self._journal.settle(row, Fate.KEEP):
+            self._watch(row, record.lane.version)
+        return self._journal.tell(record, unknown)
 
     async def recover(self, rows: Iterable[Row]) -> None:
         """What a crash left behind: not sent is unavailable, an idempotent may run again, a once is asked about."""

@@ -89,6 +89,7 @@ class SharedCommits:
                 self._is_away = is_away(error)
                 if attempt.is_in_doubt and self._is_away and self._is_committed(attempt.number):
                     self._is_away = False
+                    attempt.committed(is_fenced=is_fenced)
                     return attempt.result  # type: ignore[no-any-return]
                 if wait is None or not (self._is_away or _is_for_now(error, wait)):
                     raise
@@ -138,11 +139,12 @@ class _Attempt:
     def __init__(self, engine: sa.Engine, instance: Instance) -> None:
         self._engine, self._instance = engine, instance
         self.number = ""
+        self._began = float("-inf")
         self.result: Any = None
         self.is_in_doubt = False
 
     def run(self, work: Callable[[sa.Connection], _T], *, is_fenced: bool) -> _T:
-        began = self._instance.now()
+        self._began = self._instance.now()
         with self._engine.connect() as connection:
             if is_fenced:
                 self.number = self._instance.enter(connection)
@@ -151,9 +153,13 @@ class _Attempt:
             self.result = result = work(connection)
             self.is_in_doubt = True
             connection.commit()
-        if is_fenced:
-            self._instance.entered(began)
+        self.committed(is_fenced=is_fenced)
         return result
+
+    def committed(self, *, is_fenced: bool) -> None:
+        """It is known to be: the lease was renewed when it began."""
+        if is_fenced:
+            self._instance.entered(self._began)
 
 
 def _is_for_now(error: Exception, wait: float) -> bool:

@@ -50,7 +50,9 @@ _SENT = (
     .where(_OF, _OWNED, exchange.c.state.in_([State.RECEIVED.value, State.SENT.value]))
     .values(state=State.SENT.value)
 )
-_FINISH = exchange.update().where(_OF, sa.or_(_OWNED, exchange.c.owner == ""))
+_ENDED = (State.DONE, State.REFUSED, State.UNAVAILABLE, State.UNKNOWN, State.MALFORMED, State.CANCELLED)
+_WAITS = sa.and_(exchange.c.owner == "", exchange.c.state.not_in([str(one) for one in _ENDED]))
+_FINISH = exchange.update().where(_OF, sa.or_(_OWNED, _WAITS))
 
 
 def open_exchange(connection: sa.Connection, row: Row) -> Earlier | None:
@@ -69,7 +71,7 @@ def mark_sent(connection: sa.Connection, exchange_id: str, owner: str) -> None:
 def finish_exchange(connection: sa.Connection, row: Row, fate: Fate, owner: str = "") -> None:
     """Overwrite the opened row with its end, and do with its key, if it still has it, as ``fate`` says.
 
-    Raises ``Fenced`` when another than ``owner`` has it under way.
+    Raises ``Fenced`` when another than ``owner`` has it under way or has ended it: an end is not ended again.
     """
     _owned(connection.execute(_FINISH, {"its_id": row.id, "its_owner": owner, **stored(row)}))
     crash.at("during_finish")

@@ -8,7 +8,7 @@ present one does. The lease of an instance is its life: while the row is there, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -95,8 +95,20 @@ class Instance:
         self.name = INSTANCE + new_name()
         self.under_way: set[str] = set()
         self.estranged: set[str] = set()
+        self._taking: set[str] = set()
+        self._leaving: set[str] = set()
         self._is_enrolled = False
         self._since = self._last = float("-inf")
+
+    def takes(self, exchanges: Iterable[str]) -> None:
+        """These are under way once the transaction is committed."""
+        self._taking.update(exchanges)
+        self._leaving.difference_update(exchanges)
+
+    def leaves(self, exchanges: Iterable[str]) -> None:
+        """These are not under way any more once the transaction is committed."""
+        self._leaving.update(exchanges)
+        self._taking.difference_update(exchanges)
 
     @property
     def ttl_s(self) -> float:
@@ -115,6 +127,8 @@ class Instance:
 
     def enter(self, connection: sa.Connection) -> str:
         """Renew in this transaction, whose number is returned; raises ``Fenced`` when another has taken the lease."""
+        self._taking.clear()
+        self._leaving.clear()
         values = {"its_name": self.name, "its_ttl": int(self._ttl_s * 1000)}
         if self._is_enrolled:
             number = connection.scalar(_RENEW, values)
@@ -130,6 +144,8 @@ class Instance:
         if at > self._last + self._ttl_s:
             self._since = at
         self._is_enrolled, self._last = True, at
+        self.under_way |= self._taking
+        self.under_way -= self._leaving
 
     def now(self) -> float:
         """The monotonic clock."""

@@ -143,8 +143,8 @@ class Store:
 
     def _open(self, connection: sa.Connection, row: Row) -> Earlier | None:
         earlier = open_exchange(connection, row._replace(owner=self.instance.name))
-        if earlier is None:
-            self.instance.under_way.add(row.id)
+        if earlier is None and self.is_shared:
+            self.instance.takes([row.id])
         return earlier
 
     async def sent(self, exchange_id: str) -> None:
@@ -162,17 +162,19 @@ class Store:
 
         A once that ends as unknown stays this process's until it is settled.
         """
-        await self._writer.do(lambda connection: self.finish_in(connection, row, fate))
+        try:
+            await self._writer.do(lambda connection: self.finish_in(connection, row, fate))
+        except Fenced:
+            self.instance.estranged.discard(row.id)
+            raise
 
     def finish_in(self, connection: sa.Connection, row: Row, fate: Fate) -> None:
         """``finish`` as a part of a transaction."""
         stays = row.state == State.UNKNOWN and row.effect == "once"
-        try:
-            owner = self._owner(row.id)
-        finally:
-            self.instance.estranged.discard(row.id)
+        owner = self._owner(row.id)
         finish_exchange(connection, row._replace(owner=owner if stays else ""), fate, owner)
-        (self.instance.under_way.add if stays else self.instance.under_way.discard)(row.id)
+        if self.is_shared:
+            (self.instance.takes if stays else self.instance.leaves)([row.id])
 
     def _owner(self, exchange_id: str) -> str:
         """Our name in the row of an exchange that is ours."""
@@ -251,7 +253,8 @@ class Store:
         for at in range(0, len(ids), _LARGEST):
             some = exchange.c.id.in_(ids[at : at + _LARGEST])
             connection.execute(exchange.update().where(some).values(owner=mine.name))
-        mine.under_way.update(ids)
+        if self.is_shared:
+            mine.takes(ids)
         return rows
 
     async def lease(self, name: str, seconds: float) -> int | None:

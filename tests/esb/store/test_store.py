@@ -122,10 +122,12 @@ async def test_a_key_is_claimed_once_and_kept_released_or_open_again(store: Stor
     assert await store.open(first) is None
     assert await store.open(claim()) == (first.id, True, State.RECEIVED)
     assert await store.open(claim(fingerprint=b"other")) == (first.id, False, State.RECEIVED)
-    await store.finish(first._replace(state="done"), Fate.KEEP)
-    assert await store.open(claim()) == (first.id, True, State.DONE)
     await store.finish(first._replace(state="unknown"), Fate.AGAIN)
     assert await store.open(claim(fingerprint=b"other")) == (first.id, False, State.UNKNOWN)
+    kept = claim(key="K2")
+    assert await store.open(kept) is None
+    await store.finish(kept._replace(state="done"), Fate.KEEP)
+    assert await store.open(claim(key="K2")) == (kept.id, True, State.DONE)
     second = claim()
     assert await store.open(second) is None
     await store.finish(second._replace(state="unavailable"), Fate.RELEASE)
