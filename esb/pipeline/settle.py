@@ -89,8 +89,6 @@ class Settler:
     async def recover(self, rows: Iterable[Row]) -> None:
         """What a crash left behind: not sent is unavailable, an idempotent may run again, a once is asked about."""
         for row in rows:
-            if row.cause:  # it was given the answer of one that is in doubt, which has a row of its own
-                continue
             _log.warning("exchange_found_unfinished", exchange=row.id, operation=row.operation, state=row.state)
             if row.state == State.RECEIVED:
                 await self._end(row, Ending(Outcome.UNAVAILABLE, "not_sent", reason="the bus stopped before sending"))

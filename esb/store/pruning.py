@@ -18,7 +18,7 @@ from esb.store import cursors
 from esb.store.inbox import prune_inbox
 from esb.store.queue import queue
 from esb.store.store import Store
-from esb.store.tables import UNFINISHED, exchange, idempotency
+from esb.store.tables import UNFINISHED, State, exchange, idempotency
 
 _CHUNK = 100
 _LEASE_S = 600.0
@@ -96,7 +96,8 @@ def operations(connection: sa.Connection) -> list[str]:
 def _delete(connection: sa.Connection, ids: Sequence[str]) -> int:
     is_queued = sa.exists().where(queue.c.id == exchange.c.id)
     ended = sa.select(exchange.c.id).where(exchange.c.id.in_(ids), sa.not_(UNFINISHED), sa.not_(is_queued))
-    gone = list(connection.scalars(ended))
+    ended = ended.where(exchange.c.state != str(State.ACCEPTED))
+    gone = list(connection.scalars(ended.with_for_update(skip_locked=True)))
     connection.execute(idempotency.delete().where(idempotency.c.exchange.in_(gone)))
     connection.execute(exchange.delete().where(exchange.c.id.in_(gone)))
     return len(gone)

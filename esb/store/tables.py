@@ -113,8 +113,11 @@ exchange = sa.Table("exchange", metadata, *_columns())
 _is_open = exchange.c.state.in_(
     sa.bindparam("open", [str(state) for state in OPEN], expanding=True, literal_execute=True)
 )
-UNFINISHED = sa.and_(_is_open, sa.or_(exchange.c.state != str(State.UNKNOWN), exchange.c.effect == "once"))
-"""Under way or in doubt. The states are written out: only so does SQLite find them by the index of such rows."""
+_is_own = sa.or_(exchange.c.cause == "", exchange.c.owner != "")
+UNFINISHED = sa.and_(_is_open, _is_own, sa.or_(exchange.c.state != str(State.UNKNOWN), exchange.c.effect == "once"))
+"""Under way or in doubt; not what was given the answer of another in doubt, which has a row of its own. The states are
+written out: only so does SQLite find them by the index of such rows.
+"""
 partial_index("exchange_open", exchange.c.id, where=exchange.c.state.in_([str(state) for state in OPEN]))
 partial_index("exchange_subject", exchange.c.subject, exchange.c.id, where=exchange.c.subject != "")
 partial_index("exchange_state", exchange.c.state, exchange.c.id, where=exchange.c.state != str(State.DONE))

@@ -54,6 +54,18 @@ async def test_each_operation_is_kept_as_long_as_its_route_says(store: Store) ->
     assert await store.look(operations) == ["long"]
 
 
+async def test_who_was_given_the_answer_of_another_in_doubt_is_not_in_doubt_himself(store: Store) -> None:
+    """It is not asked about after a start, and goes when its time is over; what an event called for is in doubt."""
+    in_doubt = {"state": "unknown", "effect": "once"}
+    told, called = row(**in_doubt, cause="another"), row(**in_doubt, cause="an event", owner="instance/dead")
+    await written(store, told, called)
+    assert [one.id for one in await store.unfinished()] == [called.id]
+    CLOCK.at += 11 * 86_400
+    await pruned(store, Kept(USUAL, {}))
+    assert await store.find(told.id) is None
+    assert await store.find(called.id)
+
+
 async def test_what_must_stay_is_passed_over_and_not_looked_at_for_ever(store: Store) -> None:
     rows = [row(state="unknown", effect="once") for _ in range(7)] + [row() for _ in range(4)]
     await written(store, *rows)
