@@ -35,7 +35,8 @@ class File:
         self._engine = sa.create_engine(self.url)
 
     def engine(self, _: str) -> sa.Engine:
-        """The engine of every store."""
+        """The engine of every store; one that died gives no connection back."""
+        self._engine.dispose()
         return self._engine
 
     def wipe(self) -> None:
