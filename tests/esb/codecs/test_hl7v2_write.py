@@ -17,7 +17,7 @@ MSH = "MSH|^~\\&|HIS|H1|HUB|WX|20260115093000||ADT^A28|M1|P|2.5|||AL|NE|CHN|"
 ADT = (MSH + 'UNICODE UTF-8\rEVN|A28\rPID|1||P1^^^HIS&1.2&ISO^PI~X9^^^GA^NI||测试^患者|""|19000101|M\rZXX|a\r').encode()
 
 
-def test_paths_become_a_message() -> None:
+def test_paths_become_a_message_and_a_segment_of_nothing_is_left_out() -> None:
     message = build(
         [
             {"MSH-9.1": "DFT", "MSH-9.2": "P03", "MSH-10": "D1", "MSH-12": "2.4"},
@@ -31,7 +31,6 @@ def test_paths_become_a_message() -> None:
         b"MSH|^~\\&|||||||DFT^P03|D1||2.4||||||GB 18030-2000\r"
         b"PID|||P1^^^&1.2~P2||a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f\\X0D\\\\X0A\\\r"
         b"FT1|1|||||||||100|500.00\r"
-        b"ZXX\r"
     )
     assert message.get("PID", 0, 3, 2, 1) == "P2"
     assert message.get("PID", 0, 5) == "a|b^c&d~e\\f\r\n"

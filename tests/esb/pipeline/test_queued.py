@@ -14,7 +14,7 @@ from esb.model import Result, Tree
 from esb.spi import Call
 from esb.store import Fate, Row, State, StoreError, queue
 from esb.store.tables import exchange
-from tests.esb.kit import ABSENT, GOOD_LOCK, MAPPINGS, Bus, FakeClock, hang, prune, running, silence, until
+from tests.esb.kit import ABSENT, GOOD_LOCK, MAPPINGS, Bus, FakeClock, Gate, hang, prune, running, silence, until
 
 ORDER = {"orderNo": "R1"}
 QUEUED: dict[str, dict[str, Any]] = {
@@ -282,10 +282,13 @@ async def test_a_once_in_doubt_holds_its_key_until_it_is_settled(tmp_path: Path)
     routes = {"slot.lock": {**QUEUED["slot.lock"], "ordered": "$slotId"}}
     async with queued(tmp_path, routes=routes, sleep=FakeClock().sleep) as bus:
         bus.his.does("Lock", silence(), GOOD_LOCK)
-        bus.his.does("Find", silence(), silence(), silence(), GOOD_LOCK)
+        settled = Gate(GOOD_LOCK)
+        bus.his.does("Find", silence(), silence(), settled)
         first, second = await bus.lock("K1"), await bus.lock("K2", "R1")
         await deliver(bus)
+        await settled.entered.wait()
         assert await where(bus, second.exchange) is Where.HELD
+        settled.open.set()
         await until(lambda: gone(bus, first.exchange))
         assert await deliver(bus) == 1
         assert (await found(bus, second.exchange)).outcome is Outcome.DONE
