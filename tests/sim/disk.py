@@ -35,8 +35,7 @@ class File:
         self._engine = sa.create_engine(self.url)
 
     def engine(self, _: str) -> sa.Engine:
-        """The engine of every store; one that died gives no connection back."""
-        self._engine.dispose()
+        """The engine of every store."""
         return self._engine
 
     def wipe(self) -> None:
