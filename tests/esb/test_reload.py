@@ -220,6 +220,7 @@ async def test_the_breaker_that_is_shown_is_that_of_the_endpoint_in_use(tmp_path
 async def test_the_system_bears_no_more_calls_while_its_endpoint_is_replaced(tmp_path: Path) -> None:
     gate = Gate(DOCTORS)
     async with reloading(tmp_path) as bus:
+        bus.edit("routes.yaml", "timeout: 300ms", "timeout: 20s")
         bus.edit("routes.yaml", "concurrency: 4", "concurrency: 1")
         await bus.reload()
         bus.his.does("SearchDoctors", gate)
