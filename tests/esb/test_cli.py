@@ -48,7 +48,7 @@ def test_help_says_where_to_start_and_what_the_exit_status_means() -> None:
 
 
 def test_lint_counts_what_is_sound_and_lists_what_is_not(demo: Configured) -> None:
-    assert esb("lint").output == "sound: 10 routes, 5 endpoints, 10 mappings, 7 callbacks, 7 translations\n"
+    assert esb("lint").output == "sound: 10 routes, 5 endpoints, 10 mappings, 10 callbacks, 7 translations\n"
     assert json.loads(esb("lint", "--json").output)["findings"] == []
     demo.edit("routes.yaml", "adapter: soap", "adapter: sap")
     found = esb("lint", "--json")
