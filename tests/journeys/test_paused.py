@@ -56,6 +56,13 @@ def states(store: str, operation: str) -> list[tuple[str, str]]:
         return connection.execute(query, (operation,)).fetchall()
 
 
+def is_buried(store: str, bus: Bus) -> bool:
+    """Whether others have ended the lease of this process."""
+    with psycopg.connect(store) as connection:
+        query = "SELECT 1 FROM lease WHERE name LIKE %s"
+        return connection.execute(query, (f"instance/%/{bus.process.pid}/%",)).fetchone() is None
+
+
 def lost_lease(bus: Bus) -> bool:
     return b"\nleases_lost_total 1" in bus.call("GET", "/metrics")[2]
 
@@ -73,6 +80,7 @@ def test_a_paused_front_neither_sends_nor_changes_what_another_settled(
     until(lambda: states(store, "registration.lock") and states(store, "registration.lock")[0][0] == "sent")
     with paused(front):
         until(lambda: states(store, "registration.lock") == [("done", "")])
+        until(lambda: is_buried(store, front))
         assert effects(hospital, "P1") == ["lock"]
     asking.join(LIMIT_S)
     until(lambda: lost_lease(front))
@@ -99,6 +107,7 @@ def test_a_paused_worker_leaves_what_another_delivered_as_it_is(hospital: Sandbo
         part("work")
         for where in places:
             assert front.until(where, lambda body: body.get("final"))["outcome"] == "done"
+        until(lambda: is_buried(store, worker))
     until(lambda: lost_lease(worker))
     late = unlock(front, orders[0] + "x")
     front.until(late, lambda body: body.get("final"))

@@ -57,7 +57,7 @@ def test_the_sandbox_shares_no_code_with_the_bus() -> None:
 
 def test_every_control_command_of_the_readme_runs(hospital) -> None:
     commands = [line for line in (ROOT / "sandbox" / "README.md").read_text().splitlines() if line.startswith("curl ")]
-    assert len(commands) == 9
+    assert len(commands) == 10
     for command in commands:
         words = shlex.split(command.replace("18080", str(hospital.http)), comments=True)
         said = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
