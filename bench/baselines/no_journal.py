@@ -1,4 +1,4 @@
-"""The bus without a journal of its reads: no row is made and none is written. For ``bench.journal``."""
+"""The bus without a journal of its reads: no row is made and none is written. For ``bench.durable``."""
 
 from __future__ import annotations
 

@@ -7,14 +7,16 @@ begins after the first was killed) and ``state(exchange)`` (what the journal say
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from esb.buffer import Buffer, Delivery, Lost, Message, Where
 from esb.store import Fate, Row, State
+from tests import postgres
 from tests.esb.kit import FakeClock
 
 HIS, LIS = "his", "lis"
@@ -27,6 +29,16 @@ class Rig:
     crashed: Callable[[], Awaitable[Buffer]]
     state: Callable[[str], Awaitable[str]]
     lease_s: float
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A store of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'esb.db'}"
+        return
+    with postgres.database() as made:
+        yield made
 
 
 def row(exchange: str, key: str = "", request: bytes = b"{}") -> Row:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
 from esb.buffer.rabbit import Broker
-from tests import postgres
 from tests.esb.buffer.processes import LEASE_S
 from tests.esb.buffer.rabbit_rig import Brokered
 from tests.esb.buffer.suite import *  # noqa: F403
 from tests.esb.buffer.suite import Rig
 from tests.rabbit_node import own_prefix, shared_broker
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'esb.db'}"
-        return
-    with postgres.database() as made:
-        yield made
 
 
 @pytest.fixture

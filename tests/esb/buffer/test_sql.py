@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,20 +11,10 @@ import pytest
 from esb.buffer import Message, SqlBuffer
 from esb.observe import Metrics
 from esb.store import Row, Store, StoreError
-from tests import postgres
 from tests.esb.buffer.processes import LEASE_S, Databases
 from tests.esb.buffer.suite import *  # noqa: F403
 from tests.esb.buffer.suite import HIS, Rig, accept, row, taken
 from tests.esb.kit import FakeClock
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'esb.db'}"
-        return
-    with postgres.database() as made:
-        yield made
 
 
 @pytest.fixture
