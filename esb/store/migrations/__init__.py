@@ -2,7 +2,8 @@
 
 A revision only expands: new tables, new columns with a default, new indexes. What a release no longer needs is dropped
 one release later, so that two neighbouring releases work on one store side by side. Every revision adds what is
-lacking and nothing else: it can run on a store of any earlier release.
+lacking and nothing else: it can run on a store of any earlier release. What it makes is written out in it and never
+changes again, whatever becomes of the tables of later releases.
 """
 
 from __future__ import annotations
@@ -22,25 +23,30 @@ _ONE_AT_A_TIME = 0x65736205
 _WAIT, _LOCK = "60s", "5s"
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Within the transaction of ``connection``; nothing to do on a store that is as it should be or newer."""
+def upgrade(connection: sa.Connection, version: int = SCHEMA_VERSION) -> None:
+    """Within the transaction of ``connection``; nothing to do on a store that has this version or a newer one."""
     if connection.dialect.name == "postgresql":
         _alone(connection)
-    if (version_of(connection) or (0, 0))[0] >= SCHEMA_VERSION:
+    if (version_of(connection) or (0, 0))[0] >= version:
         return
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     script = ScriptDirectory.from_config(config)
 
     def steps(revision: Any, _: Any) -> Any:
-        return script._upgrade_revs("head", revision)
+        return script._upgrade_revs(str(version), revision)
 
     with EnvironmentContext(config, script, fn=steps) as environment:
         environment.configure(connection=connection)
         environment.run_migrations()
     crash.at("during_migration")
     connection.execute(schema_version.delete())
-    connection.execute(schema_version.insert().values(version=SCHEMA_VERSION, reads_from=READS_FROM))
+    values = {"version": version, "reads_from": min(version, READS_FROM)}
+    connection.execute(schema_version.insert().values({name: values[name] for name in _columns(connection)}))
+
+
+def _columns(connection: sa.Connection) -> list[str]:
+    return [column["name"] for column in sa.inspect(connection).get_columns("schema_version")]
 
 
 def _alone(connection: sa.Connection) -> None:

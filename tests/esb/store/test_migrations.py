@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import sqlite3
@@ -23,6 +24,7 @@ from esb.store.engines import engine_of, open_up, transaction
 from esb.store.migrations.versions import schema_3
 from esb.store.tables import READS_FROM, SCHEMA_VERSION, metadata
 from tests import postgres
+from tests.esb.store import schemas
 from tests.esb.store.test_store import claim
 
 KILLED = 137
@@ -63,6 +65,26 @@ def test_the_revisions_are_one_line_that_ends_at_this_schema() -> None:
     script = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert script.get_heads() == [str(SCHEMA_VERSION)]
     assert READS_FROM <= SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", schemas.VERSIONS)
+def test_what_a_revision_makes_never_changes(url: str, version: int) -> None:
+    """Stores that it made are out there: a later release adds a revision and touches no earlier one."""
+    kept = schemas.kept(sa.make_url(url).get_backend_name(), version)
+    assert schemas.made(url, version) == kept.read_text().splitlines()
+
+
+@pytest.mark.parametrize("before", schemas.VERSIONS[:-1])
+def test_from_every_earlier_schema_the_tables_become_those_of_a_new_store(url: str, before: int) -> None:
+    kept = schemas.kept(sa.make_url(url).get_backend_name(), SCHEMA_VERSION)
+    assert schemas.made(url, SCHEMA_VERSION, before) == kept.read_text().splitlines()
+
+
+def test_no_revision_looks_at_the_tables_as_they_are_now() -> None:
+    for file in (Path(migrations.__file__).parent / "versions").glob("*.py"):
+        nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        ours = {str(node.module) for node in nodes if str(node.module).startswith("esb")}
+        assert ours <= {"esb.store.migrations.lacking"}, file.name
 
 
 @pytest.mark.parametrize("is_old", [False, True])
