@@ -17,7 +17,6 @@ import contextlib
 import functools
 import logging
 import os
-import random
 import shutil
 import signal
 import socket
@@ -33,6 +32,7 @@ import pika
 import pytest
 
 from tests import guarded
+from tests.ports import free_port
 
 SHARED = "amqp://guest:guest@127.0.0.1:5672/%2F"
 _SERVER = (
@@ -40,7 +40,7 @@ _SERVER = (
     "/usr/local/sbin/rabbitmq-server",
     "/opt/rabbitmq/sbin/rabbitmq-server",
 )
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 120.0
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
@@ -90,7 +90,7 @@ class Node:
 
     def __init__(self, server: Path, folder: Path) -> None:
         self._bin, self._folder = server.parent, folder
-        self.port, distribution, self._epmd_port = (_free_port() for _ in range(3))
+        self.port, distribution, self._epmd_port = (free_port() for _ in range(3))
         self._name = f"esb{uuid.uuid4().hex[:8]}@localhost"
         self._process: subprocess.Popen[bytes] | None = None
         self._environ = {
@@ -164,7 +164,7 @@ class Node:
     def ctl(self, *arguments: str) -> str:
         """What ``rabbitmqctl`` prints."""
         command = [str(self._bin / "rabbitmqctl"), "-q", "-n", self._name, *arguments]
-        done = subprocess.run(command, env=self._environ, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, env=self._environ, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -215,12 +215,3 @@ def _session_node() -> Node:
     node = running.enter_context(private_node())
     atexit.register(running.close)
     return node
-
-
-def _free_port() -> int:
-    """Below those that the system gives to connections, which take a port while the node that has it is down."""
-    while True:
-        with socket.socket() as one, contextlib.suppress(OSError):
-            port = random.randrange(20_000, 32_000)
-            one.bind(("127.0.0.1", port))
-            return port

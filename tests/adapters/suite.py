@@ -16,6 +16,7 @@ from typing import ClassVar
 import pytest
 
 from esb.spi import Adapter, Call, Effect, Malformed, OutcomeUnknown, SystemClock, Tree, Unavailable
+from tests.ports import free_port
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -69,13 +70,6 @@ async def peer(behaviour: Behaviour) -> AsyncIterator[tuple[Peer, int]]:
         server.close()
         it.abort()
         await server.wait_closed()
-
-
-def closed_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class AdapterContract:
@@ -149,7 +143,7 @@ class AdapterContract:
             assert call.wire.received
 
     async def test_a_closed_port_is_unavailable_and_nothing_left(self) -> None:
-        adapter = self.connect(closed_port())
+        adapter = self.connect(free_port())
         call = make_call()
         with pytest.raises(Unavailable) as caught:
             await adapter.call(self.action, self.payload, call)
@@ -317,7 +311,7 @@ class AdapterContract:
     async def test_a_probe_tells_life_from_death(self) -> None:
         async with self._against(self._well([])) as (adapter, _):
             await adapter.probe(make_call(2, Effect.READ))
-        dead = self.connect(closed_port())
+        dead = self.connect(free_port())
         with pytest.raises(Unavailable):
             await dead.probe(make_call(2, Effect.READ))
         await dead.close()

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from adapters import fhir
 from esb.spi import Adapter, Call, ConfigError, Effect, Refused, SystemClock, Unavailable
-from tests.adapters.suite import closed_port, make_call
+from tests.adapters.suite import make_call
 from tests.adapters.test_fhir_contract import http, read_http
+from tests.ports import free_port
 
 SECRET = "SECRETMARKER"
 PATIENT = http(b'{"resourceType":"Patient","id":"1"}')
@@ -212,7 +213,7 @@ async def test_without_a_token_nothing_is_sent_and_no_secret_is_told(
 
 
 async def test_a_token_server_that_is_down_or_silent_means_unavailable(hospital: Hospital) -> None:
-    async with connected(hospital, kind="oauth2", token_url=f"http://127.0.0.1:{closed_port()}/token") as adapter:
+    async with connected(hospital, kind="oauth2", token_url=f"http://127.0.0.1:{free_port()}/token") as adapter:
         with pytest.raises(Unavailable, match="no token"):
             await read(adapter)
     never = asyncio.Event()

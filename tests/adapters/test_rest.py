@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from adapters import rest
 from esb.spi import Malformed, OutcomeUnknown, Refused, Unavailable
-from tests.adapters.suite import closed_port, make_call, peer
+from tests.adapters.suite import make_call, peer
 from tests.esb.test_http import read_request
+from tests.ports import free_port
 
 
 class Server:
@@ -348,7 +349,7 @@ async def test_any_http_answer_to_the_probe_is_life(status: int) -> None:
     async with against(http(b"x", status), base="/v1", probe="/ping?deep=no") as (adapter, server):
         await adapter.probe(make_call())
         assert server.head.startswith("GET /v1/ping?deep=no ")
-    dead = rest.connect(rest.Settings(base_url=f"http://127.0.0.1:{closed_port()}"))
+    dead = rest.connect(rest.Settings(base_url=f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(Unavailable):
         await dead.probe(make_call())
     await dead.close()

@@ -22,6 +22,7 @@ from adapters.soap import Settings, Soap, connect
 from esb.spi import OutcomeUnknown, Refused, Tree
 from tests.adapters.soap_peer import WSDL
 from tests.adapters.suite import make_call
+from tests.ports import free_port
 
 PEERS = Path(__file__).parents[1] / "peers"
 RPC = WSDL.with_name("rpc.wsdl")
@@ -95,9 +96,7 @@ def php() -> Iterator[str]:
     modules = subprocess.run([found, "-m"], capture_output=True, text=True, check=True).stdout if found else ""
     if found is None or "soap" not in modules.split():
         missing("PHP with its soap extension is not installed: apt-get install php-cli php-soap")
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [str(found), "-S", f"127.0.0.1:{port}", str(PEERS / "soap_server.php")],
         env=os.environ | {"HIS_WSDL": str(WSDL), "RPC_WSDL": str(RPC)},
@@ -111,7 +110,7 @@ def php() -> Iterator[str]:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as sock:
             if sock.connect_ex(("127.0.0.1", port)) == 0:

@@ -16,7 +16,8 @@ from adapters import sql
 from adapters.sql.statement import Statement
 from esb.spi import Malformed, OutcomeUnknown, Refused, Unavailable
 from tests.adapters.sql_services import Site, elsewhere, site, until
-from tests.adapters.suite import closed_port, make_call
+from tests.adapters.suite import make_call
+from tests.ports import free_port
 
 BLOB = {"postgresql": "bytea", "mariadb": "blob", "sqlite": "blob"}
 STAMP = {"postgresql": "timestamp", "mariadb": "datetime", "sqlite": "datetime"}
@@ -324,7 +325,7 @@ async def test_a_probe_tells_life_from_death(db: Site) -> None:
     ],
 )
 async def test_a_database_that_is_not_there_is_unavailable(url: str, tmp_path: Path) -> None:
-    settings = {"url": url.format(port=closed_port(), folder=tmp_path)}
+    settings = {"url": url.format(port=free_port(), folder=tmp_path)}
     adapter = sql.connect(sql.Settings.model_validate(settings))
     call = make_call()
     with pytest.raises(Unavailable):

@@ -7,7 +7,6 @@ import os
 import re
 import select
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "third-hospital.md"
@@ -31,7 +32,7 @@ CHANGING = {
     r'"seconds":[0-9.]+': "<seconds>",
 }
 """What is another one at each run, in what the page shows and in what a command prints."""
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Shell:
     """One bash that keeps variables, the folder and background jobs between commands; they read nothing."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.ports = folder, {"8080": free_port(), "18090": free_port(), "12590": free_port()}
+        self.folder, self.ports = folder, {one: str(free_port()) for one in ("8080", "18090", "12590")}
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ESB_")}
         environ |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -107,12 +108,6 @@ class Shell:
         """End bash and what it started."""
         subprocess.run(["kill", "--", f"-{self.bash.pid}"], check=False, stderr=subprocess.DEVNULL)
         self.bash.communicate()
-
-
-def free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from esb.http import HttpAnswer, HttpCarrier, HttpSettings
 from esb.spi import Call, ConfigError, Malformed, OutcomeUnknown, Refused, Unavailable
-from tests.adapters.suite import Behaviour, Peer, closed_port, make_call, peer, reset
+from tests.adapters.suite import Behaviour, Peer, make_call, peer, reset
+from tests.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Its: theirs\r\n\r\nok"
 
@@ -82,7 +83,7 @@ async def test_an_answer_comes_back_whole_and_the_wire_is_kept_without_the_query
 
 
 async def test_a_refused_connection_leaves_nothing() -> None:
-    origin = f"http://127.0.0.1:{closed_port()}"
+    origin = f"http://127.0.0.1:{free_port()}"
     carrier = HttpCarrier(origin, HttpSettings())
     call = make_call()
     with pytest.raises(Unavailable, match="refused"):
@@ -241,7 +242,7 @@ async def test_a_redirect_is_an_answer_and_not_followed() -> None:
 
 
 async def test_a_proxy_of_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("no_proxy", "")
     async with against(answering(OK)) as (carrier, origin, _):
         assert (await post(carrier, f"{origin}/", make_call())).status == 200

@@ -8,7 +8,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,8 +17,9 @@ from pathlib import Path
 import psycopg
 
 from tests import guarded
+from tests.ports import free_port
 
-START_LIMIT_S = 30.0
+START_LIMIT_S = 120.0
 _OWNERS = ("postgres", "nobody")
 
 
@@ -34,12 +34,6 @@ def programs() -> Path | None:
 def missing() -> str:
     """Why there can be no cluster; empty when there can."""
     return "" if programs() else "PostgreSQL's initdb is not installed"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Cluster:

@@ -12,9 +12,9 @@ from typing import Any
 
 from tests.bus_process import Bus, start_bus
 from tests.faults.backends import Backend, Services, made
-from tests.faults.cluster import free_port
 from tests.faults.history import EFFECTS, MESSAGE, Entry, History, Kind, Log, Violation, judge
 from tests.journeys.conftest import QUICK
+from tests.ports import free_port
 from tests.sandbox_process import Sandbox
 
 KILLED = 137

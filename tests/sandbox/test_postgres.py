@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.ports import free_port
 from tests.sandbox_process import start_sandbox
 
 
@@ -40,19 +40,14 @@ def postgres() -> Iterator[str]:
         yield f"postgresql://sandbox@127.0.0.1:{port}/postgres"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_ready(folder: Path, port: int) -> None:
     command = ["pg_isready", "-h", str(folder), "-p", str(port), "-t", "1"]
-    for _ in range(200):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if subprocess.run(command, capture_output=True).returncode == 0:
             return
         time.sleep(0.05)

@@ -20,6 +20,7 @@ from esb.observe import Metrics
 from esb.store import Store
 from tests.adapters.test_hl7v2_wire import _certificate
 from tests.esb.inbound.kit import Nobody, Sender, adt, at, callbacks, station
+from tests.ports import free_port
 
 
 async def test_the_listener_speaks_tls_and_wants_a_certificate_it_trusts(tmp_path: Path) -> None:
@@ -70,13 +71,6 @@ async def listeners(folder: Path, first: Inlet) -> AsyncIterator[Listeners]:
 
 async def dial(port: int) -> Sender:
     return Sender(*await asyncio.open_connection("127.0.0.1", port))
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def take_up(made: Listeners, new: dict[str, Inlet]) -> None:
