@@ -75,6 +75,6 @@ class Sandbox:
         fault = self.faults.take(call.channel, call.operation)
         self.requests.add(call.channel, call.operation, call.decoded, fault.fault if fault else None)
         if fault is not None:
-            return fault_menu.play(fault, call, wire)
+            return fault_menu.play(fault, call, wire, self.faults.cleared)
         answer: Response = call.perform()
         return answer

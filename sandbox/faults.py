@@ -11,6 +11,8 @@ CHANNELS = ("soap", "12320", "hl7", "fhir", "rest", "sql")
 KINDS = {
     "delay": "done",
     "delay_after": "done",
+    "hold": "done",
+    "hold_after": "done",
     "hang_before": "none",
     "hang_after": "done",
     "reset_before": "none",
@@ -68,10 +70,11 @@ class Wire(Protocol):
 
 
 class Faults:
-    """Faults in force, the latest first."""
+    """Faults in force, the latest first. ``cleared`` happens when they are cleared; afterwards there is another one."""
 
     def __init__(self) -> None:
         self._active: list[Fault] = []
+        self.cleared = asyncio.Event()
 
     def add(self, body: dict[str, Any]) -> Fault:
         """Raises ValueError in words for an unknown channel, fault, effect or key."""
@@ -81,6 +84,8 @@ class Faults:
 
     def clear(self) -> None:
         self._active.clear()
+        self.cleared.set()
+        self.cleared = asyncio.Event()
 
     def clear_channel(self, channel: str) -> None:
         self._active[:] = [fault for fault in self._active if fault.channel != channel]
@@ -127,14 +132,18 @@ def _read(body: dict[str, Any]) -> Fault:
     )
 
 
-async def play(fault: Fault, call: Call, wire: Wire) -> None:
+async def play(fault: Fault, call: Call, wire: Wire, cleared: asyncio.Event) -> None:
     """Carry a faulty call out on its wire. An effect that was promised happens even when the caller has gone."""
     kind = fault.fault
     if kind == "delay":
         await asyncio.sleep(fault.seconds)
+    elif kind == "hold":
+        await cleared.wait()
     answer = call.refuse(fault.code) if fault.effect == "none" else call.perform()
     if kind == "delay_after":
         await asyncio.sleep(fault.seconds)
+    elif kind == "hold_after":
+        await cleared.wait()
     if kind.startswith("reset"):
         wire.reset()
     elif kind.startswith("hang"):

@@ -95,7 +95,7 @@ async def _serve(sandbox: Sandbox, reader: Any, writer: Any) -> None:
         fault = sandbox.faults.take("hl7", call.operation)
         sandbox.requests.add("hl7", call.operation, call.decoded, fault.fault if fault else None)
         if fault is not None:
-            await fault_menu.play(fault, call, wire)
+            await fault_menu.play(fault, call, wire, sandbox.faults.cleared)
         else:
             wire.send(call.perform())
         await writer.drain()
