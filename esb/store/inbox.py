@@ -30,6 +30,8 @@ class Taken(StrEnum):
     UNREADABLE = "unreadable"
     SUPERSEDED = "superseded"
     """Parked or unwanted once, an event when it was sent again."""
+    ANSWER = "answer"
+    """An application's answer to a message of ours."""
 
 
 class Arrival(NamedTuple):
@@ -63,7 +65,8 @@ class Arrival(NamedTuple):
 class Offer:
     """An arrival that may be a repeat, and its row. ``since``: earlier ones received before it do not count;
     ``conflict`` makes the arrival of a message whose id an other message has. ``misplaced`` makes that of one whose
-    number is not the expected one; of a sender that does not count there is none.
+    number is not the expected one; of a sender that does not count there is none. ``answers`` is what it is an answer
+    to (``esb.store.answers``): then nothing but the same answer to the same is a repeat of it.
     """
 
     arrival: Arrival
@@ -71,6 +74,7 @@ class Offer:
     since: str
     conflict: Callable[[], Arrival]
     misplaced: Callable[[int], Arrival] | None = None
+    answers: tuple[str, str] | None = None
 
 
 class Settled(NamedTuple):
@@ -131,6 +135,16 @@ inbox_key = sa.Table(
 """Where the newest message of each id stands; lags behind ``inbox`` by what ``inbox_mark`` says."""
 inbox_mark = sa.Table("inbox_mark", metadata, sa.Column("position", Big, primary_key=True, autoincrement=False))
 """One row: the keys of all positions up to this one are in ``inbox_key``."""
+inbox_answer = sa.Table(
+    "inbox_answer",
+    metadata,
+    sa.Column("word", sa.Text, primary_key=True),
+    sa.Column("control", sa.Text, primary_key=True),
+    sa.Column("position", Big, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+"""Where answers to messages of ours stand: by the word that client and listener share, and the id of our message."""
+sa.Index("inbox_answer_position", inbox_answer.c.position)
 
 
 def stored(arrival: Arrival) -> tuple[str | int | bytes, ...]:
@@ -175,6 +189,7 @@ def prune_inbox(connection: sa.Connection, before: str, chunk: int, bound: int |
     keys = sa.select(inbox.c.endpoint, inbox.c.sender, inbox.c.control).where(gone)
     named = sa.tuple_(inbox_key.c.endpoint, inbox_key.c.sender, inbox_key.c.control).in_(keys)
     connection.execute(inbox_key.delete().where(named, inbox_key.c.position <= old[-1]))
+    connection.execute(inbox_answer.delete().where(inbox_answer.c.position <= old[-1], inbox_answer.c.position < last))
     return connection.execute(inbox.delete().where(gone)).rowcount
 
 
