@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from esb.buffer.base import Delivery, Entry, Lost, Message, Where
 from esb.clock import Clock
 from esb.store import Earlier, Fate, Fenced, Row, Store, accepting, leases, queue
+from esb.store.ordering import Key
 from esb.store.queue import Queued
 
 _LEASE_S = 60.0
@@ -52,7 +53,8 @@ class SqlBuffer:
         self._lengths[message.endpoint] += 1
         is_kept = False
         try:
-            earlier: Earlier | None = await self._store.gather(accepting.accept, accepting.Accepted(row, values), size)
+            offered = accepting.Accepted(row, values)
+            earlier: Earlier | None = await self._store.gather(accepting.accept, offered, size, _keys(message))
             is_kept = earlier is None
         finally:
             if not is_kept:
@@ -145,7 +147,8 @@ class SqlBuffer:
         done = await self._store.transact(
             lambda one: queue.acknowledge(
                 one, delivery.position, delivery.takes, message.endpoint, message.order_key
-            )
+            ),
+            _keys(message),
         )  # fmt: skip
         if done:
             self._gone(message)
@@ -186,7 +189,10 @@ class SqlBuffer:
 
     async def settled(self, exchange: str) -> bool:
         """See ``Buffer``."""
-        row = await self._store.transact(lambda one: queue.remove(one, exchange))
+        entry = await self.find(exchange)
+        if entry is None:
+            return False
+        row = await self._store.transact(lambda one: queue.remove(one, exchange), _keys(entry.message))
         if row is not None:
             self._gone(_message(row))
         return row is not None
@@ -252,6 +258,10 @@ class SqlBuffer:
 
     def _clock_ms(self, _: sa.Connection) -> int:
         return int(self._clock.now().timestamp() * 1000)
+
+
+def _keys(message: Message) -> tuple[Key, ...]:
+    return ((message.endpoint, message.order_key),) if message.order_key else ()
 
 
 def _never(_: int) -> int:

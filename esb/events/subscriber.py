@@ -257,7 +257,7 @@ class Subscriber:
         size = sum(len(one.row.request) for one in step.kept)
         while True:
             try:
-                hold: Hold | None = await self._store.gather(cursors.advance, step, size)
+                hold: Hold | None = await self._store.gather(cursors.advance, step, size, step.keys)
             except StoreError as error:
                 _log.error("events_not_kept", subscriber=step.hold.name, reason=str(error))
                 await self._sleep(_PAUSE_S)

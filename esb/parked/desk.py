@@ -48,7 +48,7 @@ class Desk:
     def show(self, exchange_id: str) -> dict[str, Tree]:
         """One with its request, patient data masked."""
         with self._reading() as connection:
-            facts = self._facts(self._queued(connection, exchange_id))
+            facts = self._facts(_queued(exchange_id, queue.find(connection, exchange_id)))
             row = _journalled(connection, exchange_id)
         operation = load_contract(self._settings.schemas).operations.get(row.operation)
         shown = _masked(operation, decode(row.request)) if operation else "the contract has no such operation"
@@ -73,14 +73,14 @@ class Desk:
     def like(self, exchange_id: str) -> list[str]:
         """The parked ones with the same operation, endpoint and kind of reason, itself among them."""
         with self._reading() as connection:
-            one = self._parked(connection, exchange_id)
+            one = _parked(exchange_id, queue.find(connection, exchange_id))
             others = self._all_parked(connection, one.operation, one.endpoint)
         return [other.id for other in others if likeness(other) == likeness(one)]
 
     def release(self, exchange_ids: Iterable[str], reason: str) -> None:
         """Let all of them be tried again, with all their tries and all their time, or none when one is not parked."""
         with self._store() as connection:
-            chosen = [self._parked(connection, one) for one in sorted(exchange_ids)]
+            chosen = self._locked(connection, exchange_ids)
             for parked in chosen:
                 queue.release(connection, parked, now_ms(connection), _by("released", reason))
             self._audit_all(connection, "release", chosen, reason)
@@ -92,7 +92,7 @@ class Desk:
         was.
         """
         with self._store() as connection:
-            parked = self._parked(connection, exchange_id)
+            (parked,) = self._locked(connection, [exchange_id])
             if parked.sent:
                 raise NotEditedError(f"an earlier try of {exchange_id} may have arrived as it was: discard it")
             row = _journalled(connection, exchange_id)
@@ -108,7 +108,7 @@ class Desk:
     def discard(self, exchange_ids: Iterable[str], reason: str) -> None:
         """End the exchanges of all of them and free their keys, or of none when one is not parked."""
         with self._store() as connection:
-            chosen = [self._parked(connection, one) for one in sorted(exchange_ids)]
+            chosen = self._locked(connection, exchange_ids)
             for parked in chosen:
                 self._discard(connection, parked, reason)
             self._audit_all(connection, "discard", chosen, reason)
@@ -157,19 +157,11 @@ class Desk:
         """Who only looks keeps nobody from writing."""
         return transaction(self._settings.store, writes=False)
 
-    def _queued(self, connection: sa.Connection, exchange_id: str) -> Queued:
-        found = queue.find(connection, exchange_id)
-        if found is None:
-            raise NotParkedError(
-                f"{exchange_id} is not in a queue; GET /v1/exchanges/{exchange_id} says what it became"
-            )
-        return found
-
-    def _parked(self, connection: sa.Connection, exchange_id: str) -> Queued:
-        found = self._queued(connection, exchange_id)
-        if found.state != queue.PARKED:
-            raise NotParkedError(f"{exchange_id} is {found.state}, not parked")
-        return found
+    def _locked(self, connection: sa.Connection, exchange_ids: Iterable[str]) -> list[Queued]:
+        """All of them parked, and nobody else releases or discards one meanwhile."""
+        ids = sorted(set(exchange_ids))
+        rows = queue.lock(connection, ids)
+        return [_parked(one, rows.get(one)) for one in ids]
 
     def _facts(self, row: Queued) -> dict[str, Tree]:
         return {
@@ -184,6 +176,19 @@ class Desk:
             "expires": _moment(row.expires).isoformat(timespec="seconds") if row.expires else None,
             "reason": row.reason,
         }
+
+
+def _queued(exchange_id: str, found: Queued | None) -> Queued:
+    if found is None:
+        raise NotParkedError(f"{exchange_id} is not in a queue; GET /v1/exchanges/{exchange_id} says what it became")
+    return found
+
+
+def _parked(exchange_id: str, found: Queued | None) -> Queued:
+    row = _queued(exchange_id, found)
+    if row.state != queue.PARKED:
+        raise NotParkedError(f"{exchange_id} is {row.state}, not parked")
+    return row
 
 
 def _by(done: str, reason: str) -> str:

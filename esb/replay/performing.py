@@ -19,6 +19,7 @@ from esb.store import State, queue
 from esb.store.again import accept_again, last_due, replayed_by
 from esb.store.engines import transaction
 from esb.store.leases import now_ms
+from esb.store.ordering import Key, keep_order
 
 _LOW = 2
 """Of a message that is replayed: what is asked now goes first."""
@@ -49,7 +50,9 @@ class Performer:
     def _chunk(self, connection: sa.Connection, ids: Sequence[str]) -> list[Judged]:
         due = _Due(max(now_ms(connection), last_due(connection)), self.rate)
         room = _Room(connection, self.plan)
-        done = [self._one(connection, one, due, room) for one in judge(connection, ids, self.plan)]
+        judged = judge(connection, ids, self.plan)
+        keep_order(connection, [self._order(one) for one in judged if one.verdict is Verdict.AGAIN])
+        done = [self._one(connection, one, due, room) for one in judged]
         for one in done:
             if one.verdict in CARRIED_OUT and one.row is not None:
                 details = {"operation": one.row.operation, "verdict": str(one.verdict), "was": one.why}
@@ -72,13 +75,18 @@ class Performer:
     def _message(self, connection: sa.Connection, one: Judged, due: int) -> tuple[object, ...]:
         assert one.row is not None
         row, config = one.row, self.plan.routes.routes[one.row.operation]
-        key = order_key(config.ordered, one.request)
-        behind = key and queue.ordered_before(connection, [(config.to, key)])
+        order = self._order(one)
+        behind = order[1] and queue.ordered_before(connection, [order])
         sent = row.effect != Effect.ONCE and row.state != State.UNAVAILABLE
         expires = due + int(config.ttl_s * 1000) if config.ttl_s else 0
         where = queue.HELD if behind else queue.LATER
         now, why = now_ms(connection), self._why
-        return (row.id, config.to, row.operation, _LOW, key, now, expires, where, due, 0, 0, 0, sent, why)
+        return (row.id, config.to, row.operation, _LOW, order[1], now, expires, where, due, 0, 0, 0, sent, why)
+
+    def _order(self, one: Judged) -> Key:
+        assert one.row is not None
+        config = self.plan.routes.routes[one.row.operation]
+        return config.to, order_key(config.ordered, one.request)
 
     @property
     def _why(self) -> str:

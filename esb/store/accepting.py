@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from esb import crash
 from esb.store import many, queue
 from esb.store.effects import Earlier
+from esb.store.ordering import Key
 from esb.store.tables import Row, State, exchange, idempotency
 from esb.store.writer import packed
 
@@ -25,11 +26,10 @@ _HELD = {
     for join in ("JOIN", "CROSS JOIN")
 }
 """SQLite goes through those that are asked for, and not through all there are, if it is told to cross."""
-_RECLAIM = (
-    idempotency.update()
-    .where(*(idempotency.c[name] == sa.bindparam(f"its_{name}") for name in ("operation", "principal", "key")))
-    .values(exchange=sa.bindparam("its_exchange"), again=False)
-)
+_BOUND = ("its_operation", "its_principal", "its_key")
+_IS_KEY = sa.and_(*(idempotency.c[name.removeprefix("its_")] == sa.bindparam(name) for name in _BOUND))
+_LOCK = sa.select(idempotency.c.exchange).where(_IS_KEY).with_for_update()
+_RECLAIM = idempotency.update().where(_IS_KEY).values(exchange=sa.bindparam("its_exchange"), again=False)
 
 
 class Accepted(NamedTuple):
@@ -47,7 +47,10 @@ class _Holder(NamedTuple):
 
 
 def accept(connection: sa.Connection, offered: Sequence[Accepted]) -> list[Earlier | None]:
-    """None for each that is accepted, else who has its key: in the order in which they were offered."""
+    """None for each that is accepted, else who has its key: in the order in which they were offered.
+
+    The transaction has their order keys to itself (``keep_order``); ``keep`` likewise.
+    """
     claims = _Claims(connection, [one.row for one in offered if one.row.fingerprint])
     found = [claims.claim(one.row) for one in offered]
     fresh = [one for one, earlier in zip(offered, found, strict=True) if earlier is None]
@@ -83,13 +86,26 @@ class _Claims:
     def __init__(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
         self._connection = connection
         self._held: dict[_Key, _Holder] = {}
-        asked = sorted({_key(row) for row in rows})
-        join = "CROSS JOIN" if connection.dialect.name == "sqlite" else "JOIN"
-        for found in many.with_rows(connection, "WITH asked(operation, principal, key) AS (", _KEY, asked, _HELD[join]):
-            for one in found:
-                self._held[one[0], one[1], one[2]] = _Holder(one[3], one[4], one[5], State(one[6] or State.UNKNOWN))
+        self._read(sorted({_key(row) for row in rows}))
+        if again := sorted(key for key, holder in self._held.items() if holder.again):
+            self._read_alone(again)
         self.new: list[tuple[Any, ...]] = []
         self._again: list[dict[str, str]] = []
+
+    def _read(self, keys: Sequence[_Key]) -> None:
+        join = "CROSS JOIN" if self._connection.dialect.name == "sqlite" else "JOIN"
+        asked = "WITH asked(operation, principal, key) AS ("
+        for found in many.with_rows(self._connection, asked, _KEY, keys, _HELD[join]):
+            for one in found:
+                self._held[one[0], one[1], one[2]] = _Holder(one[3], one[4], one[5], State(one[6] or State.UNKNOWN))
+
+    def _read_alone(self, keys: Sequence[_Key]) -> None:
+        """Another process may be taking one that was free again: that is waited for, and then seen."""
+        if self._connection.dialect.name == "postgresql":
+            for key in keys:
+                self._connection.execute(_LOCK, dict(zip(_BOUND, key, strict=True)))
+                del self._held[key]
+            self._read(keys)
 
     def claim(self, row: Row) -> Earlier | None:
         if not row.fingerprint:
@@ -101,8 +117,7 @@ class _Claims:
         if holder is None:
             self.new.append((*key, row.fingerprint, row.id, False))
         else:
-            names = ("its_operation", "its_principal", "its_key", "its_exchange")
-            self._again.append(dict(zip(names, (*key, row.id), strict=True)))
+            self._again.append(dict(zip((*_BOUND, "its_exchange"), (*key, row.id), strict=True)))
         self._held[key] = _Holder(row.fingerprint, row.id, False, State.ACCEPTED)
         return None
 
@@ -119,12 +134,17 @@ def _key(row: Row) -> _Key:
 _ENDPOINT, _ORDER, _STATE = (queue.NAMES.index(name) for name in ("endpoint", "order_key", "state"))
 
 
+def key_of(message: tuple[Any, ...]) -> Key:
+    """What it is ordered by."""
+    return message[_ENDPOINT], message[_ORDER]
+
+
 def _in_order(connection: sa.Connection, fresh: Sequence[Accepted]) -> Iterator[tuple[Any, ...]]:
     """The messages, those held that have one of their key before them."""
-    keys = {(one.message[_ENDPOINT], one.message[_ORDER]) for one in fresh if one.message[_ORDER]}
+    keys = {key_of(one.message) for one in fresh if one.message[_ORDER]}
     before = queue.ordered_before(connection, sorted(keys))
     for _, message in fresh:
-        key = (message[_ENDPOINT], message[_ORDER])
+        key = key_of(message)
         yield message if key not in before else (*message[:_STATE], queue.HELD, *message[_STATE + 1 :])
         if message[_ORDER]:
             before.add(key)

@@ -20,14 +20,14 @@ def accept_again(connection: sa.Connection, row: Row, message: Sequence[Any]) ->
 
     False, and nothing is changed, when it does not stand as ``row`` says any more or another has its key.
     """
-    if not _key_is_its_own(connection, row):
-        return False
-    ended = exchange.update().where(
+    as_it_stood = sa.and_(
         exchange.c.id == row.id, exchange.c.state == row.state, exchange.c.state.in_([str(one) for one in _ENDED])
     )
-    anew = {"state": State.ACCEPTED.value, "code": "", "message": "", "details": "", "finished": "", "owner": ""}
-    if connection.execute(ended.values(anew)).rowcount != 1:
+    stands = connection.scalar(sa.select(exchange.c.id).where(as_it_stood).with_for_update())
+    if stands is None or not _key_is_its_own(connection, row):
         return False
+    anew = {"state": State.ACCEPTED.value, "code": "", "message": "", "details": "", "finished": "", "owner": ""}
+    connection.execute(exchange.update().where(as_it_stood).values(anew))
     queue.insert(connection, [tuple(message)])
     return True
 

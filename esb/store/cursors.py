@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from esb.store import accepting
 from esb.store.inbox import Taken, Told, inbox, told
+from esb.store.ordering import Key
 from esb.store.tables import Row, metadata
 
 cursor = sa.Table(
@@ -47,6 +48,11 @@ class Step(NamedTuple):
     hold: Hold
     to: int
     kept: Sequence[Kept]
+
+    @property
+    def keys(self) -> list[Key]:
+        """The order keys of the messages among it."""
+        return [key for one in self.kept if one.message and (key := accepting.key_of(one.message))[1]]
 
 
 _MOST_COUNTED = 10_000

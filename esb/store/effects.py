@@ -39,7 +39,7 @@ _HELD = (
     .where(_KEY)
 )
 _CLAIM = idempotency.insert()
-_RECLAIM = idempotency.update().where(_KEY)
+_RECLAIM = idempotency.update().where(_KEY, idempotency.c.again)
 _OPEN_AGAIN = idempotency.update().where(_MINE)
 _RELEASE = idempotency.delete().where(_MINE)
 _INSERT = exchange.insert()
@@ -87,14 +87,16 @@ def stored(row: Row) -> dict[str, object]:
 
 
 def _claim(connection: sa.Connection, row: Row) -> Earlier | None:
+    """Twice at most: a key that was free again and is not any more, another has taken at this moment."""
     key = _key(row)
     held = connection.execute(_HELD, key).first()
+    if held is not None and held.again and held.fingerprint == row.fingerprint:
+        if connection.execute(_RECLAIM, {**key, "exchange": row.id, "again": False}).rowcount:
+            return None
+        held = connection.execute(_HELD, key).first()
     if held is None:
         taken = {"operation": row.operation, "principal": row.principal, "key": row.key}
         connection.execute(_CLAIM, {**taken, "fingerprint": row.fingerprint, "exchange": row.id, "again": False})
-        return None
-    if held.again and held.fingerprint == row.fingerprint:
-        connection.execute(_RECLAIM, {**key, "exchange": row.id, "again": False})
         return None
     return Earlier(held.exchange, held.fingerprint == row.fingerprint, State(held.state or State.UNKNOWN))
 

@@ -7,7 +7,6 @@ step is one statement or a few within the writer's transaction, and says what it
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 
 from esb.store import many
 from esb.store.effects import Fate, finish_exchange
+from esb.store.ordering import Key, keep_order
 from esb.store.tables import Big, Row, State, clean, exchange, metadata, partial_index
 
 READY, LATER, HELD = "ready", "later", "held"
@@ -148,24 +148,9 @@ _FIND = sa.select(*_COLUMNS).where(_OF)
 _REMOVE = queue.delete().where(_OF)
 
 
-_ALONE = sa.text("SELECT pg_advisory_xact_lock(its_key) FROM unnest(CAST(:its_keys AS bigint[])) AS its_key")
-
-
-def keep_order(connection: sa.Connection, keys: Iterable[tuple[str, str]]) -> None:
-    """Nobody else adds or removes rows of these pairs of endpoint and order key before this transaction has ended."""
-    if connection.dialect.name == "postgresql" and (numbers := sorted({_number(*one) for one in keys if one[1]})):
-        connection.execute(_ALONE, {"its_keys": numbers})
-
-
-def _number(endpoint: str, order_key: str) -> int:
-    digest = hashlib.blake2b(f"{endpoint}\n{order_key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
-
-
-def ordered_before(connection: sa.Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Which of these pairs of endpoint and order key have a row; see ``keep_order``."""
-    keep_order(connection, keys)
-    found: set[tuple[str, str]] = set()
+def ordered_before(connection: sa.Connection, keys: Sequence[Key]) -> set[Key]:
+    """Which of these keys have a row; who adds one by that has them to itself (``keep_order``)."""
+    found: set[Key] = set()
     pair = sa.tuple_(queue.c.endpoint, queue.c.order_key)
     for at in range(0, len(keys), _LARGEST):
         some = keys[at : at + _LARGEST]
@@ -218,8 +203,7 @@ def mark_sent(connection: sa.Connection, position: int, takes: int) -> bool:
 
 
 def acknowledge(connection: sa.Connection, position: int, takes: int, endpoint: str, order_key: str) -> bool:
-    """Remove it and let the next of its key go."""
-    keep_order(connection, [(endpoint, order_key)])
+    """Remove it and let the next of its key go, which the transaction has to itself (``keep_order``)."""
     removed = connection.execute(_ACK, _receipt(position, takes)).rowcount == 1
     if removed:
         let_go(connection, endpoint, order_key)
@@ -249,8 +233,26 @@ def find(connection: sa.Connection, exchange_id: str) -> Queued | None:
 
 
 def found(connection: sa.Connection, exchange_ids: Sequence[str]) -> list[Queued]:
-    """The rows of these exchanges, which are some hundred at most."""
-    return [Queued(*row) for row in connection.execute(sa.select(*_COLUMNS).where(queue.c.id.in_(exchange_ids)))]
+    """The rows of these exchanges."""
+    query = sa.select(*_COLUMNS).order_by(queue.c.id)
+    return _chosen(connection, query, exchange_ids)
+
+
+def lock(connection: sa.Connection, exchange_ids: Sequence[str]) -> dict[str, Queued]:
+    """The rows of these exchanges as nobody changes them before this transaction has ended, nor those of their keys.
+
+    Who is just changing one is waited for.
+    """
+    keep_order(connection, [(row.endpoint, row.order_key) for row in found(connection, exchange_ids)])
+    query = sa.select(*_COLUMNS).order_by(queue.c.id).with_for_update()
+    return {row.id: row for row in _chosen(connection, query, exchange_ids)}
+
+
+def _chosen(connection: sa.Connection, query: sa.Select[Any], exchange_ids: Sequence[str]) -> list[Queued]:
+    ids, rows = sorted(exchange_ids), []
+    for at in range(0, len(ids), _LARGEST):
+        rows += [Queued(*row) for row in connection.execute(query.where(queue.c.id.in_(ids[at : at + _LARGEST])))]
+    return rows
 
 
 def release(connection: sa.Connection, row: Queued, due: int, reason: str) -> bool:
@@ -268,9 +270,8 @@ def change(connection: sa.Connection, exchange_id: str, states: Sequence[str], v
 
 def remove(connection: sa.Connection, exchange_id: str) -> Queued | None:
     """Remove the row of an exchange, whoever has it, and let the next of its key go."""
-    row = find(connection, exchange_id)
+    row = lock(connection, [exchange_id]).get(exchange_id)
     if row is not None:
-        keep_order(connection, [(row.endpoint, row.order_key)])
         connection.execute(_REMOVE, {"its_id": exchange_id})
         let_go(connection, row.endpoint, row.order_key)
     return row
@@ -287,8 +288,8 @@ def reopen(connection: sa.Connection, exchange_id: str, due: int, reason: str) -
 
 
 def discard(connection: sa.Connection, row: Row, fate: Fate) -> bool:
-    """Remove a parked row and end its exchange."""
-    found = find(connection, row.id)
+    """Remove a parked row and end its exchange; False when it is not parked."""
+    found = lock(connection, [row.id]).get(row.id)
     if found is None or found.state != PARKED:
         return False
     finish_exchange(connection, row, fate)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_ex
 from esb.store.files import Lock, Wal
 from esb.store.inbox import Arrival, Offer, Settled, Taken, Told, events_after, inbox, newest, stored
 from esb.store.leases import Instance
+from esb.store.ordering import Key
 from esb.store.receiving import Receiving
 from esb.store.recent import Recent
 from esb.store.tables import UNFINISHED, Fenced, Row, State, StoreError, exchange, lease
@@ -206,13 +207,15 @@ class Store:
         if settled.position:
             self.recent.note(settled.position, arrival if settled.state is Taken.EVENT else None)
 
-    async def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Do ``work`` in the next transaction; its result comes after the commit."""
-        return await self._writer.do(work)
+    async def transact(self, work: Callable[[sa.Connection], _T], keys: Sequence[Key] = ()) -> _T:
+        """Do ``work`` in the next transaction; its result comes after the commit. Of ``keys`` it adds or removes
+        messages.
+        """
+        return await self._writer.do(work, keys)
 
-    async def gather(self, many: Many, item: Any, size: int = 0) -> Any:
+    async def gather(self, many: Many, item: Any, size: int = 0, keys: Sequence[Key] = ()) -> Any:
         """As ``transact``, together with others that wait for the same ``many``; ``size`` is what it holds in bytes."""
-        return await self._writer.put(many, item, size)
+        return await self._writer.put(many, item, size, keys)
 
     async def look(self, work: Callable[[sa.Connection], _T]) -> _T:
         """Read, beside the writer."""

@@ -20,9 +20,10 @@ def withdraw(connection: sa.Connection, exchanges: Iterable[str], finished: str)
 
     Which of them a worker has taken: whoever told that nothing was kept must see to it that they are not carried out.
     """
-    taken = []
-    for exchange_id in exchanges:
-        message = queue.find(connection, exchange_id)
+    taken, ids = [], sorted(exchanges)
+    messages = queue.lock(connection, ids)
+    for exchange_id in ids:
+        message = messages.get(exchange_id)
         if message is not None and (message.takes or message.state not in _UNTOUCHED):
             taken.append(exchange_id)
             continue

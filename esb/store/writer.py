@@ -18,6 +18,7 @@ from esb.observe import Metrics, get_logger
 from esb.store.bodies import pack, unpack
 from esb.store.commits import Commits, OwnCommits
 from esb.store.many import insert
+from esb.store.ordering import Key, keep_order
 from esb.store.tables import Fenced, Row, StoreError, clean, exchange
 
 _T = TypeVar("_T")
@@ -37,6 +38,7 @@ class _Waiting(NamedTuple):
     many: Many
     item: Any
     size: int
+    keys: Sequence[Key]
     future: asyncio.Future[Any]
 
 
@@ -109,25 +111,26 @@ class Writer:
         if not self._some.is_set():
             self._some.set()
 
-    async def do(self, work: Callable[[sa.Connection], _T]) -> _T:
+    async def do(self, work: Callable[[sa.Connection], _T], keys: Sequence[Key] = ()) -> _T:
         """Run ``work`` in the next transaction; raises ``StoreError`` when that did not commit.
 
-        When the caller is cancelled the work is done all the same.
+        When the caller is cancelled the work is done all the same. ``keys`` as ``put``.
         """
-        done: asyncio.Future[_T] = self.put(_each, work)
+        done: asyncio.Future[_T] = self.put(_each, work, keys=keys)
         return await done
 
-    def put(self, many: Many, item: Any, size: int = 0) -> asyncio.Future[Any]:
+    def put(self, many: Many, item: Any, size: int = 0, keys: Sequence[Key] = ()) -> asyncio.Future[Any]:
         """Do ``item`` in the next transaction, with its neighbours that are for the same ``many`` in one call.
 
-        The future has its result after the commit, or ``StoreError``. ``size`` is what it holds in bytes.
+        The future has its result after the commit, or ``StoreError``. ``size`` is what it holds in bytes; of ``keys``
+        it adds or removes messages, and has them to itself (``keep_order``).
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._stopping:
             future.set_exception(StoreError("the store is closed"))
             return future
         self._added += size
-        self._works.append(_Waiting(many, item, size, future))
+        self._works.append(_Waiting(many, item, size, keys, future))
         if not self._urgent.is_set():
             self._urgent.set()
             self._some.set()
@@ -179,8 +182,10 @@ class Writer:
     def _transact(self, batch: list[Row | _Waiting]) -> list[tuple[asyncio.Future[Any], Any]]:
         """Many rows a statement: each gives the interpreter's lock away, and a busy loop is slow to give it back."""
         rows = [packed(one) for one in batch if isinstance(one, Row)]
+        keys = [key for one in batch if not isinstance(one, Row) for key in one.keys]
 
         def work(connection: sa.Connection) -> list[tuple[asyncio.Future[Any], Any]]:
+            keep_order(connection, keys)
             insert(connection, exchange, Row._fields, rows)
             done: list[tuple[asyncio.Future[Any], Any]] = []
             for many, same in groupby((one for one in batch if not isinstance(one, Row)), _many):

@@ -126,8 +126,8 @@ class _LoopWriter(Writer):
         if not self._stopping:
             self._loop.call_later(self._linger_s + self._disk.pause(), self._round)
 
-    def put(self, many: Any, item: Any, size: int = 0) -> Any:
-        future = super().put(many, item, size)
+    def put(self, many: Any, item: Any, size: int = 0, keys: Any = ()) -> Any:
+        future = super().put(many, item, size, keys)
         if not self._is_coming and not self._stopping:
             self._is_coming = True
             self._loop.call_later(self._disk.pause(), self._round)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -121,3 +123,38 @@ async def test_what_moves_to_another_queue_does_so_while_others_work(databases: 
     assert await where(first, "A2") is Where.READY
     assert await second.ack(held)
     assert await taken(first, endpoint=LIS) == ["A2"]
+
+
+async def test_processes_that_need_the_same_keys_in_another_order_do_not_lock_each_other_out(
+    databases: Databases,
+) -> None:
+    """F14: a deadlock is found by the server after a second; there is none."""
+    first, second = await databases.process(), await databases.process()
+    again: list[float] = []
+    for store in databases.stores:
+        store._writer.commits._sleep = again.append  # type: ignore[attr-defined]
+    await accept(first, "A1", order_key="a")
+    await accept(first, "B1", order_key="b")
+    a1, b1 = await first.take(HIS, 2)
+    inside = [threading.Event(), threading.Event()]
+
+    def between(me: int) -> Any:
+        """Both are in the middle of their transactions, if they can be at once."""
+        inside[me].set()
+        inside[1 - me].wait(0.5)
+
+    async def together(at: int, *works: Any) -> None:
+        """In one transaction, for the thread that writes is held up until all of them wait for it."""
+        store, ready = databases.stores[at], threading.Event()
+        held = asyncio.ensure_future(store.transact(lambda _: ready.wait(10)))
+        some = [asyncio.ensure_future(one) for one in (works[0], store.transact(lambda _: between(at)), works[1])]
+        await asyncio.sleep(0)
+        ready.set()
+        await asyncio.gather(held, *some)
+
+    await asyncio.gather(
+        together(0, first.ack(a1), first.ack(b1)),
+        together(1, accept(second, "B2", order_key="b"), accept(second, "A2", order_key="a")),
+    )
+    assert again == []
+    assert sorted(await taken(second)) == ["A2", "B2"]
