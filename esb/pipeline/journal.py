@@ -137,16 +137,23 @@ class Journal:
         while True:
             await self._sleep(_TRY_AGAIN_S)
             try:
-                await self._store.finish(row, fate)
-            except Fenced as error:
-                self._log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
-                is_ours = False
+                is_ours = await self._written_again(row, fate)
             except StoreError:
                 continue
-            else:
-                is_ours = True
             del self._late[row.id]
             return is_ours
+
+    async def _written_again(self, row: Row, fate: Fate) -> bool:
+        """A commit may succeed and seem to fail: the end that stands there may be this one."""
+        try:
+            await self._store.finish(row, fate)
+        except Fenced as error:
+            kept = await self._store.find(row.id)
+            if kept is not None and (kept.state, kept.finished) == (row.state, row.finished):
+                return True
+            self._log.error("exchange_not_recorded", exchange=row.id, operation=row.operation, reason=str(error))
+            return False
+        return True
 
     def row(self, record: Record, ending: Ending) -> Row:
         """The row of an ending."""

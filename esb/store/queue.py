@@ -106,7 +106,7 @@ _LEFT_SETTLING = (
     .where(
         nobody_has(
             queue.c.state == SETTLING,
-            queue.c.id.in_(sa.select(exchange.c.id).where(exchange.c.state == State.ACCEPTED.value)),
+            ~sa.exists().where(exchange.c.id == queue.c.id, exchange.c.state == State.UNKNOWN.value),
         )
     )
     .values(state=READY, relayed=0)
@@ -298,7 +298,7 @@ def discard(connection: sa.Connection, row: Row, fate: Fate) -> bool:
 
 
 def left_settling(connection: sa.Connection) -> None:
-    """Nobody settles what is settling and still accepted: whoever was about to say so is gone."""
+    """Nobody settles what is accepted still or decided already: whoever was about to say so is gone."""
     connection.execute(_LEFT_SETTLING)
 
 

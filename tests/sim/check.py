@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -152,20 +152,27 @@ def changed(seen: Seen) -> Iterator[str]:
         before = ends.setdefault(facts["exchange"], event)
         if _end(before) != _end(event) and not _forgotten(seen, before, event):
             yield f"I7 {facts['exchange']} was {_end(before)} and then {_end(event)}"
-        elif facts.get("body") and before.facts.get("body") and facts["body"] != before.facts["body"]:
+        elif _differ(before.facts, facts) and not _told_from_memory(seen, before, event):
             yield f"I7 {facts['exchange']} had another answer"
 
 
-def _forgotten(seen: Seen, before: Event, event: Event) -> bool:
-    """The disk failed when the end was told, and the bus died before that end could be written.
+def _differ(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    return bool(before.get("body") and after.get("body") and before["body"] != after["body"])
 
-    A once is then asked about, and its effect is found; a no is only known as nothing having happened. What may be
-    sent again is told so.
+
+def _forgotten(seen: Seen, before: Event, event: Event) -> bool:
+    """What was only told is asked about: its effect is found; a no is only known as nothing having happened. What may
+    be sent again is told so.
     """
+    becomes = event.facts["code"] in ("not_happened", "not_sent", "outcome_unknown")
+    return becomes and _told_from_memory(seen, before, event)
+
+
+def _told_from_memory(seen: Seen, before: Event, event: Event) -> bool:
+    """The disk failed when the end was told, and the bus died before that end could be written."""
     from_memory = before.what == "told" and not before.facts["replayed"]
     failed = any(begin <= before.at <= end + _TOLD_WITHIN_S for begin, end in seen.plan.disk_fails)
-    becomes = event.facts["code"] in ("not_happened", "not_sent", "outcome_unknown")
-    return from_memory and failed and becomes and _died(seen, before.at, event.at)
+    return from_memory and failed and _died(seen, before.at, event.at)
 
 
 def out_of_order(seen: Seen) -> Iterator[str]:

@@ -464,6 +464,43 @@ async def test_the_end_that_was_settled_is_stored_before_its_message_goes(
         await until(lambda: gone(bus, accepted.exchange))
 
 
+async def test_an_end_that_was_kept_and_seemed_not_to_be_takes_its_message_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I11: the commit succeeds, its answer is lost, and writing it again finds it there."""
+    async with queued(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", silence(), GOOD_LOCK)
+        accepted = await bus.lock()
+        finish, failures = bus.store.finish, iter([StoreError("the connection was lost")])
+
+        async def is_lost_once(row: Row, fate: Fate) -> None:
+            await finish(row, fate)
+            if row.state == "done" and (failure := next(failures, None)) is not None:
+                raise failure
+
+        monkeypatch.setattr(bus.store, "finish", is_lost_once)
+        await deliver(bus)
+        await until(lambda: gone(bus, accepted.exchange))
+        assert ((await found(bus, accepted.exchange)).outcome, list(failures)) == (Outcome.DONE, [])
+
+
+@pytest.mark.parametrize("state", ["done", "accepted"])
+async def test_what_nobody_settles_is_taken_up_again(tmp_path: Path, state: str) -> None:
+    """I11: its process died between deciding and saying so to the queue, or before it said that it is in doubt."""
+    async with queued(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", *[silence()] * 9)
+        accepted = await bus.lock()
+        await deliver(bus)
+        await bus.until(accepted.exchange, "unknown")
+        left = exchange.update().where(exchange.c.id == accepted.exchange).values(state=state)
+        await bus.store.transact(lambda one: (queue.left_settling(one), one.execute(left)))
+        assert await where(bus, accepted.exchange) is Where.SETTLING
+        await bus.store.transact(queue.left_settling)
+        assert await where(bus, accepted.exchange) is Where.READY
+
+
 async def test_the_end_of_a_delivery_is_stored_before_its_message_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
