@@ -32,6 +32,13 @@ class SystemClock:
         return datetime.now(SHANGHAI)
 
 
+def boottime() -> float:
+    """Seconds that go on while the machine is suspended, when ``monotonic`` stands still: the time base of leases, for
+    others do not wait. Where the system has no such clock, ``monotonic``.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from esb.clock import boottime
 from esb.store.tables import Fenced, lease
 
 INSTANCE = "instance/"
@@ -88,10 +89,8 @@ class Instance:
     had under way under the old one it can neither send nor finish: that is in ``estranged`` until it has tried.
     """
 
-    def __init__(
-        self, new_name: Callable[[], str], ttl_s: float, *, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._new_name, self._ttl_s, self._monotonic = new_name, ttl_s, monotonic
+    def __init__(self, new_name: Callable[[], str], ttl_s: float, *, elapsed: Callable[[], float] = boottime) -> None:
+        self._new_name, self._ttl_s, self._elapsed = new_name, ttl_s, elapsed
         self.name = INSTANCE + new_name()
         self.under_way: set[str] = set()
         self.estranged: set[str] = set()
@@ -118,12 +117,13 @@ class Instance:
     @property
     def is_valid(self) -> bool:
         """Whether nobody can have taken the lease yet: looked at after a commit, before bytes go out."""
-        return self._monotonic() < self._last + self._ttl_s
+        return self._elapsed() < self._last + self._ttl_s
 
     @property
     def may_judge(self) -> bool:
-        """Whether the database was there long enough for every living instance to renew its lease."""
-        return self.is_valid and self._monotonic() >= self._since + self._ttl_s
+        """Whether the database was there for a whole lease, so that every living instance had time to renew its own."""
+        now = self._elapsed()
+        return not self._was_away(now) and now >= self._since + self._ttl_s
 
     def enter(self, connection: sa.Connection) -> str:
         """Renew in this transaction, whose number is returned; raises ``Fenced`` when another has taken the lease."""
@@ -140,16 +140,22 @@ class Instance:
         return str(number)
 
     def entered(self, at: float) -> None:
-        """The transaction that began at ``at`` (of the monotonic clock) was committed."""
-        if at > self._last + self._ttl_s:
+        """The transaction that began at ``at`` (of ``now``) was committed."""
+        if self._was_away(at):
             self._since = at
         self._is_enrolled, self._last = True, at
         self.under_way |= self._taking
         self.under_way -= self._leaving
 
+    def _was_away(self, at: float) -> bool:
+        """Every instance commits something three times in a lease. Half a lease without a commit of ours may have been
+        an outage, in which the leases of others ended that were renewed as they should.
+        """
+        return at > self._last + self._ttl_s / 2
+
     def now(self) -> float:
-        """The monotonic clock."""
-        return self._monotonic()
+        """Seconds by a clock that never stands still."""
+        return self._elapsed()
 
     def _estrange(self) -> None:
         self.estranged |= self.under_way
