@@ -7,7 +7,7 @@ installed nothing is known: every type is ``ANY`` and there are no names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -45,8 +45,8 @@ _SEGMENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}", re.ASCII)
 _LATER: Final = frozenset(("CTR", "DEV", "DST", "OH1", "OH2", "OH3", "OH4"))
 """Segments of HL7 2.9, which hl7apy does not have."""
 
-_BY_AGREEMENT: Final = frozenset((("QPD",), ("RDT",)))
-"""Segments whose later fields are what a query says they are: its parameters, the columns of its answer."""
+_BY_AGREEMENT: Final[Mapping[Path, int]] = {("QPD",): 3, ("RDT",): 1}
+"""Segments whose fields after this one are what a query says they are: its parameters, the columns of its answer."""
 
 _LOCAL: Final = re.compile(r"Z[A-Z0-9]{2}", re.ASCII)
 
@@ -140,9 +140,10 @@ class _Parts(Mapping[str, Type]):
         self._path, self._version, self._strict = path, version, strict
 
     def __getitem__(self, number: str) -> Type:
-        found = _type((*self._path, number), self._version, self._strict)
-        if found is None and self._path in _BY_AGREEMENT and number.isdecimal():
+        last = _BY_AGREEMENT.get(self._path)
+        if last is not None and number.isdecimal() and int(number) > last:
             return Type(many=True)
+        found = _type((*self._path, number), self._version, self._strict)
         if found is None:
             raise KeyError(number)
         return found
@@ -230,9 +231,11 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.strip().split(".")))
 
 
-def _order(version: str) -> Iterable[str]:
-    first = known_version(version)
-    return (first, *(one for one in VERSIONS if one != first))
+@lru_cache(16)
+def _order(version: str) -> tuple[str, ...]:
+    """The version itself, then those before it, which have what was withdrawn, then those after it; each is large."""
+    at = VERSIONS.index(known_version(version))
+    return (*VERSIONS[at:], *VERSIONS[:at])
 
 
 def _places(path: Path, version: str) -> Iterator[tuple[str, _Child]]:

@@ -8,13 +8,7 @@ changes again, whatever becomes of the tables of later releases.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import sqlalchemy as sa
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
 
 from esb import crash
 from esb.store.tables import READS_FROM, SCHEMA_VERSION, schema_version, version_of
@@ -29,16 +23,9 @@ def upgrade(connection: sa.Connection, version: int = SCHEMA_VERSION) -> None:
         _alone(connection)
     if (version_of(connection) or (0, 0))[0] >= version:
         return
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    script = ScriptDirectory.from_config(config)
+    from esb.store.migrations import steps  # alembic is large, and most starts find nothing to do
 
-    def steps(revision: Any, _: Any) -> Any:
-        return script._upgrade_revs(str(version), revision)
-
-    with EnvironmentContext(config, script, fn=steps) as environment:
-        environment.configure(connection=connection)
-        environment.run_migrations()
+    steps.run(connection, version)
     crash.at("during_migration")
     connection.execute(schema_version.delete())
     values = {"version": version, "reads_from": min(version, READS_FROM)}
