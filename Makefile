@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK_EXTRAS := pg mariadb rabbit soap hl7 fhir sandbox bench dev
 
-.PHONY: demo test check lint bench lock sim peers clean
+.PHONY: demo test check lint bench lock sim faults peers clean
 
 demo: $(READY)  ## install from the lock file and run the bus with the sandbox hospital
 	$(BIN)/python -m sandbox.demo
@@ -30,6 +30,11 @@ bench: $(READY)  ## every benchmark, as tables of ratios
 
 sim: $(READY)  ## the simulation: SEEDS=20000 of them from FIRST=0, or one with all that happened: SEED=123
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --first $(or $(FIRST),0))
+
+faults: export ESB_FAULT_RUNS = $(or $(RUNS),10)
+faults: export ESB_FAULT_TABLE = var/faults.jsonl
+faults: $(READY)  ## every fault on every backend, RUNS=10 times each, and the table; only some: ONLY='crash and postgresql'
+	$(BIN)/python -m pytest tests/faults -k '$(or $(ONLY),test)'; $(BIN)/python -m tests.faults.table var/faults.jsonl
 
 peers: $(READY)  ## the Node peers that some tests talk to
 	npm ci --prefix tests/peers --no-audit --no-fund

@@ -20,6 +20,7 @@ from tests.faults.clients import Frontend, browsing, send_message
 from tests.faults.history import Kind
 from tests.faults.proxy import Hold, Proxy
 from tests.faults.site import DIRECT, QUEUED, Site, standing
+from tests.faults.table import Tried
 from tests.journeys.conftest import open_slot
 from tests.sandbox_process import Sandbox
 
@@ -70,7 +71,7 @@ def site(
     name, routes = request.param
     folder: Path = tmp_path_factory.mktemp(f"{name}-{routes}")
     with made(name, folder, services) as backend:
-        site = Site(shared_hospital, backend, folder, QUEUED if routes == "queued" else DIRECT)
+        site = Site(shared_hospital, backend, folder, QUEUED if routes == "queued" else DIRECT, ESB_LEASE="3")
         site.start()
         yield site
         site.stop()
@@ -86,8 +87,9 @@ def quiet(site: Site, hospital: Sandbox) -> Site:
 
 
 @pytest.mark.parametrize(("site", "cell"), grid(), indirect=["site"])
-async def test_killed_there_nothing_is_lost_and_nothing_is_done_twice(quiet: Site, cell: Cell) -> None:
+async def test_killed_there_nothing_is_lost_and_nothing_is_done_twice(quiet: Site, cell: Cell, tried: Tried) -> None:
     for run in range(RUNS):
+        tried(f"kill -9, {cell.way}: {cell.point}", quiet.backend.name)
         await kill_and_judge(quiet, cell, run)
 
 
@@ -124,13 +126,15 @@ async def _come_and_go(site: Site, session: aiohttp.ClientSession, order: str, s
     assert given.kind is Kind.OK, given
 
 
+@pytest.mark.parametrize("name", NAMES if RUNS > 1 else NAMES[:1])
 async def test_killed_while_the_bytes_are_with_the_hospital_and_its_answer_is_on_the_way(
-    hospital: Sandbox, tmp_path: Path, services: Services
+    hospital: Sandbox, tmp_path: Path, services: Services, tried: Tried, name: str
 ) -> None:
     """CP04, F05: the hospital did it, the answer is held back, kill -9."""
+    tried("kill -9 while the bytes are out (CP04, F05)", name)
     async with Proxy(("127.0.0.1", hospital.http)) as proxy:
         his = f"http://127.0.0.1:{proxy.port}/soap/his"
-        async with standing(hospital, services, tmp_path, DIRECT, HIS_URL=his) as site:
+        async with standing(hospital, services, tmp_path, DIRECT, name, HIS_URL=his, ESB_LEASE="3") as site:
             slot = await asyncio.to_thread(open_slot, site.bus)
             proxy.script(Hold())
             async with browsing() as session:

@@ -17,10 +17,11 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.faults.backends import Services
+from tests.faults.backends import RUNS, Services
 from tests.faults.clients import Frontend, browsing, send_message
 from tests.faults.history import Entry, Kind
 from tests.faults.site import QUEUED, Site, standing
+from tests.faults.table import Tried
 from tests.faults.test_overload import OTHERS, ask, schedules
 from tests.journeys.conftest import open_slot
 from tests.sandbox_process import Sandbox
@@ -84,12 +85,14 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.parametrize("name", ["sqlite-sql", "sqlite-rabbit"] if RUNS > 1 else ["sqlite-sql"])
 async def test_on_a_full_disk_nothing_is_accepted_reads_go_on_and_room_is_enough_to_recover(
-    hospital: Sandbox, services: Services, tmp_path: Path, disk: Disk
+    hospital: Sandbox, services: Services, tmp_path: Path, disk: Disk, name: str, tried: Tried
 ) -> None:
     """F35, I1: 503 and AE before anything is taken on; no restart is needed when there is room again."""
+    tried("full disk (F35)", name)
     store = f"sqlite:///{disk.folder / 'esb.db'}"
-    async with standing(hospital, services, tmp_path, QUEUED, ESB_STORE=store) as site:
+    async with standing(hospital, services, tmp_path, QUEUED, name, ESB_STORE=store) as site:
         site.backend.url = store
         slots = [open_slot(site.bus, skip=skip) for skip in range(6)]
         async with browsing() as session:

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.backends import NAMES, RUNS, Services
 from tests.faults.monkey import Monkey, rage
 from tests.faults.site import QUEUED, standing
+from tests.faults.table import Tried
 from tests.sandbox_process import Sandbox
 
 DEATHS, EVERY = {"sqlite-sql": 2 * RUNS, "postgresql-sql": 3 * RUNS}, 1.5
@@ -17,11 +18,11 @@ DEATHS, EVERY = {"sqlite-sql": 2 * RUNS, "postgresql-sql": 3 * RUNS}, 1.5
 
 @pytest.mark.parametrize("name", NAMES if RUNS > 1 else DEATHS)
 async def test_with_a_monkey_in_the_machine_room_no_promise_is_broken(
-    hospital: Sandbox, services: Services, tmp_path: Path, name: str
+    hospital: Sandbox, services: Services, tmp_path: Path, name: str, tried: Tried
 ) -> None:
     hospital.control.fault("soap", "reset_after", operation="LockRegistration", times=20)
     async with standing(hospital, services, tmp_path, QUEUED, name, ESB_LEASE="3") as site:
-        monkey = Monkey(site, seed=len(name))
+        monkey = Monkey(site, seed=len(name), tell=lambda death: tried(f"monkey: {death}", name))
         deaths = DEATHS.get(name, 5 * RUNS)
         intents, broken = await rage(site, monkey, deaths, EVERY, "k")
         assert broken == []

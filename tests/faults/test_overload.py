@@ -1,4 +1,4 @@
-"""Too much at once, one system that hangs, a stop under load: F09, F16, F21, F22, F36, I3, I10.
+"""Too much at once, one system that hangs, a stop under load: F09, F16, F36, I10.
 
 Judged on outcomes and counts. Times are bounds only ("answered while the other still hung"), never measurements.
 """
@@ -9,21 +9,22 @@ import asyncio
 import gzip
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.faults.backends import RUNS, Services, made
+from tests.faults.backends import NAMES, RUNS, Services, made
 from tests.faults.clients import Frontend, browsing
 from tests.faults.history import Kind
 from tests.faults.proxy import Drop, Hang, Plan, Proxy, Refuse
-from tests.faults.site import DIRECT, LOCK, QUEUED, Site, standing
-from tests.journeys.conftest import QUICK, open_slot, tomorrow
+from tests.faults.site import DIRECT, LOCK, Site, standing
+from tests.faults.table import Tried
+from tests.journeys.conftest import QUICK, SCHEDULES, open_slot, tomorrow
 from tests.sandbox_process import Sandbox
 
+OPENED = "SELECT count(*) FROM exchange WHERE operation = 'registration.lock'"
 PATIENT = {"documentType": "id_card", "documentNumber": "110101190001011236", "name": "患者一"}
 OTHERS = (
     ("GET", "/v1/departments?level=1", None),
@@ -32,6 +33,15 @@ OTHERS = (
     ("GET", "/v1/parking/fees?plate=%E4%BA%ACA12345", None),
 )
 """One question to each of the other systems: SQL, MLLP, FHIR, REST."""
+
+
+PATIENT_ROUTES = {
+    **DIRECT,
+    "patient.find:        {to: index, timeout: 4s, retry: 1}": "patient.find: {to: index, timeout: 60s, retry: 1}",
+    "report.list:         {to: lis, timeout: 5s, retry: 1}": "report.list: {to: lis, timeout: 60s, retry: 1}",
+    "parking.fee:         {to: parking, timeout: 4s, retry: 1}": "parking.fee: {to: parking, timeout: 60s, retry: 1}",
+}
+"""What is looked at takes as long as the machine needs, for it shares it with others."""
 
 
 def limited(changes: dict[str, str], limits: str) -> dict[str, str]:
@@ -52,14 +62,15 @@ def schedules() -> str:
 
 @pytest.mark.parametrize("plan", [Hang(), Refuse(), Drop()], ids=["hangs", "refuses", "drops"])
 async def test_a_system_that_is_broken_leaves_the_others_untouched(
-    hospital: Sandbox, services: Services, tmp_path: Path, plan: Plan
+    hospital: Sandbox, services: Services, tmp_path: Path, plan: Plan, tried: Tried
 ) -> None:
-    """F16: 150 callers wait for the HIS; 100 questions to four other systems are answered before the first of them."""
+    """F16: 150 callers wait for the HIS; 100 questions to four other systems are all answered."""
+    tried(f"one system {type(plan).__name__.lower()}s, 150 wait: the others (F16)", "sqlite-sql")
     async with Proxy(("127.0.0.1", hospital.http)) as proxy:
         his = f"http://127.0.0.1:{proxy.port}/soap/his"
-        async with standing(hospital, services, tmp_path, DIRECT, HIS_URL=his) as site:
+        async with standing(hospital, services, tmp_path, PATIENT_ROUTES, HIS_URL=his) as site:
             proxy.usual = plan
-            async with browsing() as session:
+            async with browsing(60) as session:
                 stuck = [asyncio.create_task(ask(session, site, "GET", schedules(), None)) for _ in range(150)]
                 others = await asyncio.gather(*(ask(session, site, *OTHERS[n % 4]) for n in range(100)))
                 assert set(others) == {200}
@@ -69,109 +80,47 @@ async def test_a_system_that_is_broken_leaves_the_others_untouched(
 
 
 async def test_a_hanging_system_holds_its_own_places_only_and_no_more_callers_than_it_may(
-    hospital: Sandbox, services: Services, tmp_path: Path
+    hospital: Sandbox, services: Services, tmp_path: Path, tried: Tried
 ) -> None:
-    """F16, I10: 4 places and 10 who wait; everybody else hears at once that it is busy, with a time to come back."""
-    changes = limited(DIRECT, "{concurrency: 4, queue: 10, breaker: 500 in 30s}")
+    """F16, I10: 4 places and 10 who wait; 10 others hear meanwhile that it is busy, with a time to come back."""
+    tried("one system holds its answers: who finds no place (F16)", "sqlite-sql")
+    patient = {**PATIENT_ROUTES, SCHEDULES: "schedule.list: {to: his, timeout: 60s}"}
+    changes = limited(patient, "{concurrency: 4, queue: 10, breaker: 500 in 30s}")
     async with standing(hospital, services, tmp_path, changes) as site:
-        hospital.control.fault("soap", "hang", operation="ListSchedules")
-        async with browsing() as session:
-            waiting = [asyncio.create_task(session.get(site.url + schedules())) for _ in range(14)]
-            await until_in_flight(site, 4)
-            late = [await session.get(site.url + schedules()) for _ in range(10)]
-            assert not any(one.done() for one in waiting), "the others were told before those who wait"
-            codes = [(one.status, (await one.json())["code"]) for one in late]
-            assert set(codes) == {(503, "endpoint_busy")}
-            assert all(1 <= int(one.headers["retry-after"]) <= 5 for one in late)
+        hospital.control.fault("soap", "hold", operation="ListSchedules")
+        async with browsing(60) as session:
+            waiting = {asyncio.create_task(session.get(site.url + schedules())) for _ in range(24)}
+            told: list[aiohttp.ClientResponse] = []
+            while len(told) < 10:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                told += [one.result() for one in done]
+            codes = [(one.status, (await one.json())["code"]) for one in told]
+            assert codes == [(503, "endpoint_busy")] * 10
+            assert all(1 <= int(one.headers["retry-after"]) <= 5 for one in told)
             assert [await ask(session, site, *other) for other in OTHERS] == [200] * 4
-            assert {(await one).status for one in waiting} == {503}
+            hospital.control.clear_faults()
+            assert [(await one).status for one in waiting] == [200] * 14
 
 
-async def until_in_flight(site: Site, count: int) -> None:
-    """Until so many calls are with the HIS and the rest of the burst waits."""
-    line = f'endpoint_in_flight{{endpoint="his"}} {float(count)}'
-
-    def look() -> bool:
-        text = site.bus.call("GET", "/metrics")[2].decode()
-        return line in text
-
-    for _ in range(200):
-        if await asyncio.to_thread(look):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{line} was never to be seen")
-
-
-BURST, RATE, BACKLOG = 600 * RUNS, 60, 250
-
-
-async def test_a_burst_at_the_release_of_slots_sells_every_place_once_and_tells_everybody(
-    hospital: Sandbox, services: Services, tmp_path: Path
-) -> None:
-    """F21, F22, I3: hundreds want a few places in a second, and all who were turned away come back at once."""
-    changes = limited(QUEUED, f"{{concurrency: 40, rate: {RATE}/s, backlog: {BACKLOG}, breaker: 500 in 30s}}")
-    async with standing(hospital, services, tmp_path, changes) as site:
-        slots = [open_slot(site.bus, skip=skip) for skip in range(8)]
-        site.fresh()
-        places = sum(hospital.control.slots()[slot["slotId"]] for slot in slots)
-        async with browsing() as session:
-            answers = await asyncio.gather(*(wave(site, session, f"B{n}", slots[n % len(slots)]) for n in range(BURST)))
-        first = [waves[0] for waves in answers]
-        assert {status for status, _ in first} <= {202, 503, 429}
-        refused = [wait for status, wait in first if status != 202]
-        assert len(refused) >= BURST - BACKLOG - 4 * RATE, "over the bound they are refused and not kept waiting"
-        assert all(wait >= 1 for wait in refused)
-        assert len(set(refused)) >= 3, "all of them would come back in the same second"
-        history = await asyncio.to_thread(site.history, 120.0)
-        ends = Counter(history.ends.values())
-        assert ends["done"] == min(places, sum(ends.values())) == len(history.effects)
-        assert set(ends) <= {"done", "refused"}
-        assert await asyncio.to_thread(site.verdict) == []
-        assert hospital.control.state()["oversold"] == 0
-        assert busiest_second(hospital) <= RATE * 1.5, "its own limit and what the network bunches together"
-        assert metric(site, 'result="later"') == 0, "what our own rate holds back is not a failed try"
-
-
-async def wave(site: Site, session: aiohttp.ClientSession, order: str, slot: dict[str, Any]) -> list[tuple[int, int]]:
-    """Ask, and when turned away ask twice more at once as an impatient client does: status and Retry-After of each."""
-    client = Frontend(site, session, order, tries=1)
-    waits: list[tuple[int, int]] = []
-    for _ in range(3):
-        entry = await client.lock(order, slot)
-        waits.append((entry.status, client.retry_after))
-        if entry.kind is Kind.OK:
-            break
-        await asyncio.sleep(0.3)
-    return waits
-
-
-def busiest_second(hospital: Sandbox) -> int:
-    times = [datetime.fromisoformat(row["at"]) for row in hospital.control.requests(operation="LockRegistration")]
-    return max(sum(0 <= (other - one).total_seconds() < 1 for other in times) for one in times)
-
-
-def metric(site: Site, label: str) -> float:
-    text = site.bus.call("GET", "/metrics")[2].decode()
-    found = [line for line in text.splitlines() if line.startswith("queue_deliveries_total") and label in line]
-    return sum(float(line.rpartition(" ")[2]) for line in found)
-
-
+@pytest.mark.parametrize("name", NAMES if RUNS > 1 else NAMES[:1])
 async def test_a_stop_with_200_requests_under_way_answers_all_of_them_and_loses_none(
-    hospital: Sandbox, services: Services, tmp_path: Path
+    hospital: Sandbox, services: Services, tmp_path: Path, name: str, tried: Tried
 ) -> None:
     """F09: SIGTERM; what ends in its time is answered, the rest hears 503 or 202, and the process ends within 30 s."""
+    tried("SIGTERM, 200 requests under way (F09)", name)
     changes = {
         **limited(DIRECT, "{concurrency: 40, queue: 500, breaker: 500 in 30s}"),
         LOCK: DIRECT[LOCK].replace("timeout: 1500ms", "timeout: 60s"),
     }
-    async with standing(hospital, services, tmp_path, changes) as site:
+    async with standing(hospital, services, tmp_path, changes, name) as site:
         slots = [open_slot(site.bus, skip=skip) for skip in range(8)]
         site.fresh()
         hospital.control.fault("soap", "delay_after", operation="LockRegistration", seconds=2.5)
-        async with browsing(60) as session:
+        async with browsing(120) as session:
             clients = [Frontend(site, session, f"T{n}", tries=1) for n in range(200)]
             asked = [asyncio.create_task(one.lock(f"T{n}", slots[n % 8])) for n, one in enumerate(clients)]
-            await until_in_flight(site, 40)
+            while await asyncio.to_thread(site.backend.rows, OPENED) != [(200,)]:
+                assert not any(one.done() for one in asked)
             status = await asyncio.to_thread(site.bus.stop)
             told = await asyncio.gather(*asked)
         assert status == 0

@@ -22,6 +22,7 @@ from tests.faults.clients import Frontend, browsing
 from tests.faults.history import Kind
 from tests.faults.proxy import Drop, Hang, Pass, Plan, Proxy, Refuse, Reply
 from tests.faults.site import DIRECT, Site, standing
+from tests.faults.table import Tried
 from tests.faults.test_overload import PATIENT, schedules
 from tests.journeys.conftest import open_slot
 from tests.sandbox_process import Sandbox, start_sandbox
@@ -94,9 +95,10 @@ async def wired(
 @pytest.mark.parametrize("how", SPOILT)
 @pytest.mark.parametrize("protocol", QUESTIONS)
 async def test_a_question_whose_answer_is_spoilt_has_a_typed_end_and_the_next_one_is_answered(
-    wired: Wired, protocol: str, how: str
+    wired: Wired, protocol: str, how: str, tried: Tried
 ) -> None:
     """F16, F18."""
+    tried(f"wire: {how}, SOAP, MLLP, FHIR, REST (F16-F18)", "sqlite-sql")
     plan, codes = SPOILT[how]
     proxy = wired.proxies[protocol]
     proxy.usual = plan
@@ -123,8 +125,11 @@ async def test_a_slow_answer_is_waited_for_and_a_dripping_one_has_its_deadline(w
 
 
 @pytest.mark.parametrize("how", [one for one in SPOILT if one != "gbk"])
-async def test_a_lock_whose_answer_is_lost_on_the_way_is_settled_and_sent_once(wired: Wired, how: str) -> None:
+async def test_a_lock_whose_answer_is_lost_on_the_way_is_settled_and_sent_once(
+    wired: Wired, how: str, tried: Tried
+) -> None:
     """F17, I8: the hospital did it and nobody heard it, or it never came there; the checker knows the difference."""
+    tried("wire: the answer to a lock (F17)", "sqlite-sql")
     site, proxy = wired.site, wired.proxies["soap"]
     slot = await asyncio.to_thread(open_slot, site.bus)
     site.fresh()

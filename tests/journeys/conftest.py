@@ -10,13 +10,12 @@ from esb.clock import SystemClock
 from tests.bus_process import Bus, start_bus
 from tests.sandbox_process import Sandbox, start_sandbox
 
+SCHEDULES = "schedule.list:       {to: his, timeout: 3s, retry: 2, cache: 5s}"
 QUICK = {
     "registration.lock:   {to: his, timeout: 4s, settle: registration.find}": (
         "registration.lock: {to: his, timeout: 1500ms, settle: registration.find, settle_after: [100ms, 300ms, 600ms]}"
     ),
-    "schedule.list:       {to: his, timeout: 3s, retry: 2, cache: 5s}": (
-        "schedule.list: {to: his, timeout: 1200ms, retry: 1}"
-    ),
+    SCHEDULES: ("schedule.list: {to: his, timeout: 1200ms, retry: 1}"),
     "breaker: 5 in 30s for 5s": "breaker: 50 in 30s for 1s",
 }
 """Short waits, no cache: what a test asks, the hospital is asked."""

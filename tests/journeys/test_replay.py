@@ -1,4 +1,4 @@
-"""A replay beside a running bus: the sandbox's ledger is the judge of what happened how often (I2, I8, F40)."""
+"""A replay beside a running bus: the sandbox's ledger is the judge of what happened how often (I2, I8)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import pytest
 
 from tests.bus_process import ROOT, Bus, start_bus
 from tests.journeys.conftest import QUICK, lock_request, open_slot
-from tests.journeys.test_queued import LOCK, QUEUED, effects, lock, unlock
+from tests.journeys.test_queued import LOCK, effects, lock, unlock
 from tests.rabbit_node import private_node
 from tests.sandbox_process import Sandbox
 
 UNLOCK = "registration.unlock: {to: his, timeout: 4s, retry: 2}"
 DIRECT = {**QUICK, UNLOCK: "registration.unlock: {to: his, timeout: 1500ms}"}
-PARKS = {**QUEUED, UNLOCK: "registration.unlock: {to: his, timeout: 1500ms, deliver: queued, retry: 1 over 1s}"}
 
 
 def esb(bus: Bus, *arguments: str) -> tuple[int, str]:
@@ -74,36 +73,6 @@ def test_direct_effects_that_did_not_happen_are_delivered_by_the_running_bus(
         assert status == 2, text
         assert unlock(bus, orders[3])[1]["idempotency-replayed"] == "true"
     assert [effects(hospital, order) for order in orders] == [{"lock": 1, "release": 1}] * 6
-
-
-def test_dead_letters_are_replayed_with_the_bus_killed_in_the_middle(hospital: Sandbox, tmp_path: Any) -> None:
-    """F40: parked by an outage, replayed, kill -9 while they are delivered, replayed again: each once."""
-    with start_bus(hospital, changes=PARKS, folder=tmp_path) as bus:
-        orders = [f"L{at}" for at in range(30)]
-        slots = [open_slot(bus, skip=skip) for skip in range(4)]
-        for at, order in enumerate(orders):
-            accepted = lock(bus, slots[at % 4], order)
-            bus.until(accepted[1]["location"], lambda body: body.get("final"))
-        orders = [order for order in orders if effects(hospital, order).get("lock")]
-        hospital.control.fault("soap", "business_error", operation="UnlockRegistration", code="-999")
-        ids = [unlock(bus, order)[2]["exchange"] for order in orders]
-        for exchange in ids:
-            bus.until(f"/v1/exchanges/{exchange}", lambda body: body.get("delivery") == "parked", 60)
-        hospital.control.clear_faults()
-        hospital.control.fault("soap", "delay", operation="UnlockRegistration", seconds=0.2)
-        listed = esb(bus, "queue", "list", "--grouped")[1]
-        assert f"{len(ids)} x  registration.unlock" in listed, listed
-        status, text = esb(bus, "replay", "--parked", "--really", "--reason", "back", "--rate", "200/s")
-        assert (status, f"{len(ids)} of {len(ids)} are with the workers" in text) == (0, True), text
-        bus.until("/readyz", lambda _: any(effects(hospital, order).get("release") for order in orders))
-        bus.kill()
-    hospital.control.clear_faults()
-    (tmp_path / "ids").write_text("\n".join(ids), "utf-8")
-    with start_bus(hospital, changes=PARKS, folder=tmp_path) as bus:
-        esb(bus, "replay", "--from-file", str(tmp_path / "ids"), "--really", "--reason", "the bus died")
-        for exchange in ids:
-            ended(bus, exchange)
-    assert [effects(hospital, order) for order in orders] == [{"lock": 1, "release": 1}] * len(orders)
 
 
 def test_what_is_unknown_is_settled_and_not_sent(hospital: Sandbox) -> None:
