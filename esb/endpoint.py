@@ -29,7 +29,7 @@ from esb.policies.breaker import CircuitBreaker
 from esb.policies.breaker import State as BreakerState
 from esb.policies.bulkhead import Bulkhead
 from esb.policies.ratelimit import RateLimit
-from esb.spi import Adapter, Call, Described, Description, Envelope, Listener
+from esb.spi import Adapter, AnsweredLater, Call, Described, Description, Envelope, Listener
 
 _GRACE_S = 0.1
 _CLOSE_S = 5.0
@@ -146,8 +146,7 @@ class Endpoint:
                 answer = await self._within_limits(action, payload, call, before)
             finally:
                 self._bulkhead.leave()
-            for envelope, inner in zip(self._envelopes, reversed(actions), strict=True):
-                answer = envelope.unwrap(inner, answer, call)
+            answer = self._unwrapped(answer, actions, call)
         except AdapterError as error:
             self._counts["limited" if isinstance(error, Limited) else error.outcome].inc()
             self._look()
@@ -174,6 +173,11 @@ class Endpoint:
             actions.append(action)
             action, payload = envelope.wrap(action, payload, call)
         return action, payload, actions
+
+    def _unwrapped(self, answer: Tree, actions: list[str], call: Call) -> Tree:
+        for envelope, inner in zip(self._envelopes, reversed(actions), strict=True):
+            answer = envelope.unwrap(inner, answer, call)
+        return answer
 
     async def _within_limits(
         self, action: str, payload: Tree, call: Call, before: Callable[[], Awaitable[None]] | None
@@ -216,6 +220,14 @@ class Endpoint:
 
     def _lost(self, call: Call, reason: str) -> AdapterError:
         return OutcomeUnknown(reason) if call.wire.left else Unavailable(reason)
+
+    async def answered(self, action: str, payload: Tree, call: Call) -> Tree | None:
+        """The answer, unwrapped, that came later to what was sent before; None when none has. Nothing is sent."""
+        if not isinstance(self._adapter, AnsweredLater):
+            return None
+        action, payload, actions = self._wrap(action, payload, call)
+        answer = await self._adapter.answered(action, payload, call)
+        return None if answer is None else self._unwrapped(answer, actions, call)
 
     def preview(self, action: str, payload: Tree, call: Call) -> str:
         """What ``call`` would put on the wire, as text for people. Nothing is sent and no limit is touched."""

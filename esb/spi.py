@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -29,6 +30,8 @@ __all__ = [
     "AdapterError",
     "AdapterSettings",
     "Answer",
+    "AnsweredLater",
+    "Answers",
     "Call",
     "Clock",
     "ConfigError",
@@ -78,12 +81,27 @@ class Wire:
         self.left = True
 
 
+class Answers(Protocol):
+    """Answers to messages of ours that come by a listener: in the store, whichever process hears them.
+
+    One is found by a word that client and listener have in their settings, and the id of our message. Both methods
+    raise ``Unavailable`` when the store cannot be read.
+    """
+
+    def expecting(self, word: str, id: str) -> AbstractAsyncContextManager[asyncio.Future[bytes]]:
+        """A future of the next answer, raw, that is not there yet: to be entered before the message goes out."""
+
+    async def newest(self, word: str, id: str) -> bytes | None:
+        """The latest that is there, raw."""
+
+
 @dataclass(slots=True)
 class Call:
     """One attempt to call one system.
 
     ``key`` is the exchange's idempotency key: send it where the protocol has a place for it. ``deadline`` is on
-    ``clock.monotonic()``'s time base; an adapter gives up in time to raise the right error before it.
+    ``clock.monotonic()``'s time base; an adapter gives up in time to raise the right error before it. ``answers`` is
+    None where nothing is heard: on the bench.
     """
 
     operation: str
@@ -93,6 +111,7 @@ class Call:
     deadline: float
     clock: Clock
     wire: Wire = field(default_factory=Wire)
+    answers: Answers | None = None
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
@@ -132,6 +151,17 @@ class Described(Protocol):
 
     def describe(self, action: str) -> Description:
         """Lint, explain, drafting: request and answer of a fixed action; ``ANY`` where nothing is known. No network."""
+
+
+@runtime_checkable
+class AnsweredLater(Protocol):
+    """An adapter some of whose answers may come by a listener."""
+
+    async def answered(self, action: str, payload: Tree, call: Call) -> Tree | None:
+        """The answer that has come to this message, which was sent before; None when none has, or none comes so.
+
+        Nothing is sent. Raises as ``call`` would; sets ``call.wire.received``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +216,8 @@ class Inbound:
     chosen by (``ORU^R01``), ``message`` what their mappings read, ``peer`` the address it came from. With a ``flaw``
     the message is kept as it is and becomes no event. ``sequence`` is its number where its sender counts: each must be
     one more than the last that became an event; 0 asks which number is expected, and is kept nowhere. ``reply`` is
-    there when the message asks a question: it writes the answer, and never raises.
+    there when the message asks a question: it writes the answer, and never raises. ``answers`` is there when it is an
+    answer to a message of ours, and becomes no event: the word and the id by which ``Answers`` finds it.
     """
 
     raw: bytes
@@ -198,6 +229,7 @@ class Inbound:
     flaw: Flaw | None = None
     sequence: int | None = None
     reply: Callable[[Reply], bytes] | None = None
+    answers: tuple[str, str] | None = None
 
 
 class Answer(Protocol):
@@ -219,9 +251,9 @@ class Intake(Protocol):
     def take(self, inbound: Inbound, answer: Answer) -> asyncio.Future[bytes]:
         """Keep a message. The result is what to send back, once the message is durable and never before.
 
-        That is ``answer(None)`` for a message that became an event, ``answer(flaw)`` for one that did not, the stored
-        answer for a repeat. Messages are kept in the order of these calls. A question that somebody can answer is kept
-        nowhere as a message: what is sent back is its ``reply``.
+        That is ``answer(None)`` for a message that became an event or answers one of ours, ``answer(flaw)`` for one
+        that did not, the stored answer for a repeat. Messages are kept in the order of these calls. A question that
+        somebody can answer is kept nowhere as a message: what is sent back is its ``reply``.
         """
 
     def count(self, what: str) -> None:

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 from adapters.hl7v2 import lint
 from adapters.hl7v2.connection import Line, Pool
-from adapters.hl7v2.later import AWAITED
 from adapters.hl7v2.listening import ListenerSettings, ServerTls
 from adapters.hl7v2.pipelined import SharedPool
 from adapters.hl7v2.sequence import Sequence as Numbers
@@ -56,9 +55,19 @@ class Hl7v2Adapter:
             return await self._counted(self._numbers, action, payload, call)
         return _judged(await self._exchanged(message, call))
 
+    async def answered(self, action: str, payload: Tree, call: Call) -> Message | None:
+        """See ``esb.spi.AnsweredLater``."""
+        word = self._settings.later_answers
+        if not word or call.answers is None:
+            return None
+        raw = await call.answers.newest(word, _own(self._message(action, payload, call)).control)
+        return None if raw is None else _judged(self._read(raw, call))
+
     async def _answered_later(self, message: Message, call: Call) -> Message:
         """The application's answer, which a listener hears."""
-        with AWAITED.expecting(self._settings.later_answers, _own(message).control) as later:
+        if call.answers is None:
+            raise Unavailable("nobody hears the answers that come later")
+        async with call.answers.expecting(self._settings.later_answers, _own(message).control) as later:
             answer = await self._exchanged(message, call)
             if answer.get("MSA", 0, 1) != "CA":
                 return _judged(answer)

@@ -1,8 +1,7 @@
-"""Application acknowledgements that come on another connection than the message went out on, in both directions.
+"""Application acknowledgements that go out on another connection than the message came in on.
 
-A client that waits for one and the listener that hears it find each other by a name that both have in their settings
-(``later_answers``), so that no other system's listener can answer; the answer belongs to a call by MSA-2. What comes
-after the deadline finds nobody: the call has ended as unknown, and settles.
+Those that come in on another one are the listener's (``Inbound.answers``), the client's (``esb.spi.Answers``) and the
+store's between them.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import contextlib
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from esb.codecs import DecodeError, hl7v2
 from esb.codecs.hl7v2 import Framer
@@ -23,36 +22,6 @@ _MOST_WAITING = 10_000
 _LONGEST_ANSWER = 1 << 20
 _VERDICT = re.compile(rb"\rMSA.(C)[AER]", re.DOTALL)
 Address = tuple[str, int]
-
-
-class Awaited:
-    """Who waits for which answer, within this process."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], asyncio.Future[bytes]] = {}
-
-    @contextlib.contextmanager
-    def expecting(self, name: str, control: str) -> Iterator[asyncio.Future[bytes]]:
-        """A future of the answer to the message with that MSH-10, as long as the context lasts."""
-        key = (name, control)
-        future = self._waiting[key] = asyncio.get_running_loop().create_future()
-        try:
-            yield future
-        finally:
-            if self._waiting.get(key) is future:
-                del self._waiting[key]
-
-    def tell(self, name: str, control: str, raw: bytes) -> bool:
-        """Whether somebody waited for it."""
-        future = self._waiting.get((name, control))
-        if future is None or future.done():
-            return False
-        future.set_result(raw)
-        return True
-
-
-AWAITED = Awaited()
-"""Endpoints are loaded one by one and replaced by a reload; their calls under way are not."""
 
 
 def parted(frames: bytes) -> tuple[bytes, list[bytes]]:

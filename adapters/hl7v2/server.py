@@ -6,11 +6,12 @@ import asyncio
 import re
 import socket
 from collections import deque
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
 from adapters.hl7v2.acknowledge import Writer, answers, commit_wanted
-from adapters.hl7v2.later import AWAITED, Courier, parted
+from adapters.hl7v2.later import Courier, parted
 from adapters.hl7v2.listening import ListenerSettings, server_context
 from adapters.hl7v2.reply import respond
 from adapters.hl7v2.settings import tls_context
@@ -227,7 +228,7 @@ class Peer(asyncio.Protocol):
 
     def _message(self, raw: bytes) -> None:
         inbound, writer, accept, application = self._listener.read(raw, self._address)
-        if self._settings.later_answers and self._was_awaited(inbound, writer, accept):
+        if self._settings.later_answers and self._is_answer(inbound, writer, accept):
             return
         if inbound.kind.startswith("ACK"):
             self._intake.count("stray_acks")
@@ -242,16 +243,14 @@ class Peer(asyncio.Protocol):
         if self._listener.courier is not None and commit_wanted(mode, accept, application) is not None:
             self._parted.add(self._due[-1])
 
-    def _was_awaited(self, inbound: Inbound, writer: Writer, accept: str) -> bool:
-        """Whether it is an application's answer to a message of ours; who wants to hear that it came hears it."""
+    def _is_answer(self, inbound: Inbound, writer: Writer, accept: str) -> bool:
+        """Whether it is an application's answer to a message of ours; who wants to hear that it is kept hears it."""
         control = inbound.message.get("MSA", 0, 2) if inbound.message is not None else None
         if not control:
             return False
-        is_awaited = AWAITED.tell(self._settings.later_answers, control, inbound.raw)
-        self._intake.count("later_answers" if is_awaited else "stray_acks")
-        done: asyncio.Future[bytes] = self._loop.create_future()
-        done.set_result(writer.write("CA", None) if accept in ("AL", "SU") else b"")
-        self._queue(done)
+        question = (self._settings.later_answers, control)
+        answer = replace(inbound, flaw=None, sequence=None, reply=None, answers=question)
+        self._take(answer, partial(_to_answer, writer, accept))
         return True
 
     def _take(self, inbound: Inbound, answer: partial[bytes]) -> None:
@@ -358,6 +357,12 @@ class Peer(asyncio.Protocol):
 def listen(settings: ListenerSettings) -> MllpListener:
     """A listener that does not listen yet. Raises ``ConfigError`` when a certificate or key cannot be used."""
     return MllpListener(settings)
+
+
+def _to_answer(writer: Writer, accept: str, flaw: Flaw | None, expected: int | None = None) -> bytes:
+    if flaw is None:
+        return writer.write("CA", None) if accept in ("AL", "SU") else b""
+    return writer.write("CE", flaw) if accept in ("AL", "ER") else b""
 
 
 def _silence(flaw: Flaw | None, expected: int | None = None) -> bytes:

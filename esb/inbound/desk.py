@@ -26,7 +26,8 @@ _log = get_logger()
 class Desk:
     """The intake of one listener (``esb.spi.Intake``). ``callbacks`` may be replaced at any time.
 
-    ``told`` is called with the name of each event once it is durable.
+    ``told`` is called with the name of each event once it is durable, ``heard`` with what an answer answers, where it
+    stands and its bytes.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Desk:
         self.endpoint, self.callbacks = endpoint, callbacks
         self.same_id_s = 0.0
         self.told: Callable[[str], None] = _nobody
+        self.heard: Callable[[tuple[str, str], int, bytes], None] = _nobody
         self._store, self._clock, self._ids = store, clock, ids
         self._taken = {one: metrics.inbound_messages.labels(endpoint, one) for one in (*Taken, "repeat", "not_kept")}
         self._seen = metrics.inbound_seen
@@ -72,6 +74,7 @@ class Desk:
                     inbound = replace(inbound, flaw=error.flaw)
         counted = inbound.sequence
         flaw, event, body, mapping = self._event(inbound, received)
+        good = Taken.EVENT if inbound.answers is None else Taken.ANSWER
         arrival = Arrival(
             id=self._ids.new(),
             endpoint=self.endpoint,
@@ -80,7 +83,7 @@ class Desk:
             kind=inbound.kind,
             peer=inbound.peer,
             received=received,
-            state=str(_STATES.get(flaw.code, Taken.PARKED) if flaw else Taken.EVENT),
+            state=str(_STATES.get(flaw.code, Taken.PARKED) if flaw else good),
             event=event,
             reason=f"{flaw.code}: {flaw.text}" if flaw else "",
             mapping=mapping,
@@ -93,14 +96,17 @@ class Desk:
         )
         crash.at("before_kept")
         misplaced = None if counted is None else partial(_misplaced, arrival, answer)
-        kept = self._store.receive(arrival, self._since(now), partial(_conflict, arrival, answer), misplaced)
+        conflict = partial(_conflict, arrival, answer)
+        kept = self._store.receive(arrival, self._since(now), conflict, misplaced, inbound.answers)
         done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         kept.add_done_callback(partial(self._kept, done, answer, arrival))
+        if inbound.answers is not None:
+            kept.add_done_callback(partial(self._answered, inbound.answers, inbound.raw))
         return done
 
     def _event(self, inbound: Inbound, received: str) -> tuple[Flaw | None, str, bytes, str]:
         """Why it becomes no event, or the event: its name, its body and by which mapping."""
-        if inbound.flaw is not None:
+        if inbound.flaw is not None or inbound.answers is not None:
             return inbound.flaw, "", b"", ""
         event = mapped_by = ""
         try:
@@ -124,10 +130,11 @@ class Desk:
             crash.at("after_kept_before_answer")
             settled = kept.result()
             self._taken["repeat" if settled.is_repeat else settled.state].inc()
-            if settled.state is not Taken.EVENT:
+            if settled.state is Taken.EVENT:
+                if not settled.is_repeat:
+                    self.told(arrival.event)
+            elif settled.state is not Taken.ANSWER:
                 self._tell(settled.state, arrival)
-            elif not settled.is_repeat:
-                self.told(arrival.event)
             done.set_result(settled.answer)
             return
         self._taken["not_kept"].inc()
@@ -135,13 +142,17 @@ class Desk:
         _log.error("message_not_kept", endpoint=self.endpoint, reason=str(error), exchange=arrival.id)
         done.set_result(answer(Flaw("not_kept", text)))
 
+    def _answered(self, question: tuple[str, str], raw: bytes, kept: asyncio.Future[Settled]) -> None:
+        if not kept.cancelled() and kept.exception() is None and (position := kept.result().position):
+            self.heard(question, position, raw)
+
     def _tell(self, state: Taken, arrival: Arrival) -> None:
         reason = arrival.reason if state is not Taken.CONFLICT else "another message was sent with the same id"
         _log.warning(f"message_{state}", endpoint=self.endpoint, exchange=arrival.id, reason=reason)
 
 
-def _nobody(event: str) -> None:
-    """Nobody waits for events."""
+def _nobody(*_: object) -> None:
+    """Nobody waits for events, nor for answers."""
 
 
 def _context(inbound: Inbound, operation: str, received: str) -> dict[str, Tree]:

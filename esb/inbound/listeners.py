@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from esb.clock import Clock, Ids
 from esb.endpoint import Listening
 from esb.errors import ConfigError, Finding
+from esb.inbound.answers import Answers
 from esb.inbound.callbacks import Callbacks
 from esb.inbound.desk import Desk
 from esb.inbound.questions import Asked, Questions
@@ -49,7 +50,7 @@ class _Live:
 class Listeners:
     """All of them. Sockets are bound before a configuration is taken up and stay open as long as an address is used.
 
-    ``told`` is called with the name of each event that is durable.
+    ``told`` is called with the name of each event that is durable, ``answers`` told of each answer that is.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Listeners:
         ids: Ids,
         metrics: Metrics,
         told: Callable[[str], None] = lambda event: None,
+        answers: Answers | None = None,
     ) -> None:
         self._inlets, self._store, self._asked, self._told = inlets, store, asked, told
+        self._answers = answers
         self._clock, self._ids, self._metrics = clock, ids, metrics
         self._live: dict[str, _Live] = {}
         self._bound: dict[str, socket.socket] = {}
@@ -138,6 +141,8 @@ class Listeners:
         desk = Desk(name, inlet.callbacks, self._store, self._clock, self._ids, self._metrics, questions)
         desk.same_id_s = inlet.listening.listener.same_id_s
         desk.told = self._told
+        if self._answers is not None:
+            desk.heard = self._answers.heard
         live = self._live[name] = _Live(inlet, desk, self._bound.pop(name))
         await live.serve()
         host, port = live.sock.getsockname()[:2]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from esb.clock import Clock
 from esb.codecs import EncodeError
 from esb.codecs.json import encode
-from esb.errors import AdapterError, Malformed, Outcome, OutcomeUnknown, Unavailable
+from esb.errors import AdapterError, Malformed, Outcome, OutcomeUnknown, Refused, Unavailable
 from esb.mapping import MappingError
-from esb.model import Effect, Tree
+from esb.model import Effect, Exchange, Tree
 from esb.observe import get_logger
 from esb.pipeline import endings
 from esb.pipeline.parts import Ending, Record
 from esb.policies.retry import Retry
-from esb.spi import Call
+from esb.spi import Answers, Call, Wire
 from esb.store import StoreError
 
 _log = get_logger()
@@ -25,9 +26,10 @@ Before = Callable[[], Awaitable[None]]
 class Asking:
     """Asks the system of a record's lane and says how it ended; raises nothing but ``CancelledError``."""
 
-    def __init__(self, clock: Clock, retry: Retry) -> None:
+    def __init__(self, clock: Clock, retry: Retry, answers: Answers | None = None) -> None:
         self._clock = clock
         self._retry = retry
+        self._answers = answers
 
     async def ask(self, record: Record, before: Before | None = None) -> Ending:
         """``before`` is awaited before the first byte may leave; when it raises ``StoreError`` nothing is sent."""
@@ -43,6 +45,31 @@ class Asking:
             _log.error("exchange_failed", exchange=record.exchange.id, exc_info=error)
             outcome = Outcome.UNKNOWN if record.may_have_arrived else Outcome.UNAVAILABLE
             return Ending(outcome, "internal_error", reason=type(error).__name__, retry_after=5.0)
+
+    async def answered(self, record: Record) -> Ending | None:
+        """How an exchange that was sent before ended by an answer that came later; None when none that decides has.
+
+        Nothing is sent. That the system did nothing decides nothing: it may be the answer to an earlier try.
+        """
+        try:
+            return await self._heard(record)
+        except Refused as error:
+            return endings.of_error(error)
+        except (AdapterError, MappingError) as error:
+            _log.warning("answer_decides_nothing", exchange=record.exchange.id, reason=str(error))
+        except Exception as error:
+            _log.error("exchange_failed", exchange=record.exchange.id, exc_info=error)
+        return None
+
+    async def _heard(self, record: Record) -> Ending | None:
+        exchange, lane = record.exchange, record.lane
+        context: dict[str, Tree] = {**exchange.context()}
+        action, payload = lane.mapping.build(exchange.request, context, lane.site)
+        call = self._call(exchange, Wire())
+        answer = await lane.endpoint.answered(action, payload, call)
+        if answer is None:
+            return None
+        return replace(self._interpret(record, answer, context), raw=call.wire.received)
 
     async def _mapped(self, record: Record, before: Before | None) -> Ending:
         exchange, lane = record.exchange, record.lane
@@ -63,15 +90,7 @@ class Asking:
         self, record: Record, action: str, payload: Tree, context: dict[str, Tree], before: Before | None
     ) -> Ending:
         exchange, lane = record.exchange, record.lane
-        call = Call(
-            exchange.operation,
-            exchange.id,
-            exchange.key,
-            exchange.effect,
-            exchange.deadline,
-            self._clock,
-            record.attempt(),
-        )
+        call = self._call(exchange, record.attempt())
         try:
             answer = await lane.endpoint.call(action, payload, call, before if record.attempts == 1 else None)
         except Unavailable as error:
@@ -81,6 +100,18 @@ class Asking:
         ending = self._interpret(record, answer, context)
         self._mark(record, "interpret")
         return ending
+
+    def _call(self, exchange: Exchange, wire: Wire) -> Call:
+        return Call(
+            exchange.operation,
+            exchange.id,
+            exchange.key,
+            exchange.effect,
+            exchange.deadline,
+            self._clock,
+            wire,
+            self._answers,
+        )
 
     def _interpret(self, record: Record, answer: Tree, context: dict[str, Tree]) -> Ending:
         lane = record.lane

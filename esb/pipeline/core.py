@@ -28,6 +28,7 @@ from esb.pipeline.version import Lane, Route, Version
 from esb.pipeline.versions import Versions
 from esb.policies.cache import Cache
 from esb.policies.retry import Retry
+from esb.spi import Answers
 from esb.store import Earlier, State, Store, StoreError
 
 _T = TypeVar("_T")
@@ -44,7 +45,7 @@ class Pipeline:
     ``replace`` changes the routes while it runs: an exchange keeps the version that it began with. It owns what it is
     given: ``start`` opens the store and takes up what a crash left behind, ``close`` lets effects under way end and
     closes endpoints and store. ``copy`` is told of every read that a system was asked, when it has ended; it returns at
-    once and raises nothing.
+    once and raises nothing. ``answers`` are those that systems give later.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Pipeline:
         version: str = "",
         buffer: Buffer | None = None,
         copy: Callable[[Record, Result], None] = lambda record, result: None,
+        answers: Answers | None = None,
     ) -> None:
         self._operations, self._metrics = operations, metrics
         self._versions = Versions(Version(version, operations, routes, clock, metrics), metrics)
@@ -69,7 +71,7 @@ class Pipeline:
         self._most, self._in_flight, self._copy = in_flight, 0, copy
         self._tasks: set[asyncio.Task[Any]] = set()
         self._deliveries: set[asyncio.Task[float]] = set()
-        self._asking = Asking(clock, Retry(clock, sleep, uniform))
+        self._asking = Asking(clock, Retry(clock, sleep, uniform), answers)
         self._journal = Journal(store, clock, sleep)
         self._backlog = Backlog(buffer or SqlBuffer(store, clock), self._versions, clock, sleep, uniform)
         self._settler = Settler(self._versions, self._asking, self._journal, clock, ids, sleep, metrics, self._backlog)

@@ -92,7 +92,8 @@ class Delivering:
     async def _carry(self, delivery: Delivery, row: Row, lane: Lane) -> float:
         record = Record(self._exchange(row, lane), lane, self._clock.monotonic(), row.cause)
         crash.at("after_take_before_map")
-        ending = await self._asking.ask(record, self._before(delivery))
+        ending = await self._asking.answered(record) if delivery.sent else None
+        ending = ending or await self._asking.ask(record, self._before(delivery))
         crash.at("after_send_before_result")
         if ending.outcome in (Outcome.DONE, Outcome.REFUSED):
             return await self._end(delivery, record, ending)

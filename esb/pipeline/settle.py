@@ -80,7 +80,7 @@ class Settler:
             version, deadline = record.lane.version, record.exchange.deadline
             decided = await self._ask(row, version, record.exchange.request, deadline, last=False)
             if decided:
-                decided.raw = ending.raw
+                decided.raw = decided.raw or ending.raw
                 return await self._journal.finish(record, decided, endings.fate(record, decided))
         if await self._journal.settle(row, Fate.KEEP):
             self._watch(row, record.lane.version)
@@ -140,11 +140,15 @@ class Settler:
     async def _ask(
         self, row: Row, version: Version, request: Mapping[str, object], deadline: float | None, *, last: bool
     ) -> Ending | None:
-        """One question, journalled as an exchange of its own; None when it decided nothing."""
+        """One question, journalled as an exchange of its own, unless the answer itself has come meanwhile; None when
+        nothing was decided.
+        """
         lanes = _lanes(version, row.operation)
         if lanes is None:
             return None
         lane, settle = lanes
+        if answered := await self._answered(row, lane, request):
+            return answered
         record = self._question(row, settle, request, deadline)
         try:
             ending = await self._asking.ask(record)
@@ -156,6 +160,22 @@ class Settler:
             _log.error("settle_answer_contradicts", exchange=row.id, operation=row.operation, field=name)
             return None
         return _decision(ending, lane, last=last)
+
+    async def _answered(self, row: Row, lane: Lane, request: Mapping[str, object]) -> Ending | None:
+        now = self._clock.monotonic()
+        exchange = Exchange(
+            id=row.id,
+            operation=row.operation,
+            effect=Effect(row.effect),
+            request=request,
+            key=row.key,
+            principal=row.principal,
+            deadline=now + lane.config.timeout_s,
+            received=row.received,
+            request_id=row.request_id,
+        )
+        ending = await self._asking.answered(Record(exchange, lane, now))
+        return dataclasses.replace(ending, reason="settled: it was answered later") if ending else None
 
     def _question(self, row: Row, lane: Lane, request: Mapping[str, object], deadline: float | None) -> Record:
         now = self._clock.monotonic()
@@ -189,6 +209,7 @@ class Settler:
             details=orjson.dumps(ending.details, default=str).decode() if ending.details else "",
             reason=ending.reason or row.reason,
             finished=self._clock.now().isoformat(timespec="milliseconds"),
+            raw=ending.raw or row.raw,
             answer=ending.encoded,
         )
         if not await self._journal.settle(settled, fate):

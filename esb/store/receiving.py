@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from esb.store import many
+from esb.store import answers, many
+from esb.store.answers import Brought
 from esb.store.inbox import COLUMNS, Arrival, Offer, Settled, Taken, arrival_of, inbox, inbox_key, inbox_mark, stored
+from esb.store.tables import clean
 
 _WRITTEN_DOWN_AFTER = 2048
 _TRIED_AGAIN = (Taken.PARKED, Taken.UNWANTED)
-_NO_KEY = (Taken.CONFLICT, Taken.SUPERSEDED)
+_NO_KEY = (Taken.CONFLICT, Taken.SUPERSEDED, Taken.ANSWER)
 
 _Key = tuple[str, str, str]
 
@@ -92,12 +94,15 @@ class _Batch:
     def __init__(self, connection: sa.Connection, last: int, held: dict[_Key, _Earlier]) -> None:
         self._connection, self._held = connection, held
         self._rows: list[tuple[Any, ...]] = []
+        self._answers: dict[Brought, int] = {}
         self._sequences: dict[tuple[str, str], int] = {}
         self.last = last
         self.keys: dict[_Key, int] = {}
 
     def settle(self, offer: Offer) -> Settled:
         arrival = offer.arrival
+        if offer.answers is not None:
+            return self._answer(arrival, offer.row, offer.answers)
         key = (arrival.endpoint, arrival.sender, arrival.control)
         earlier = self._held.get(key) if arrival.control else None
         if earlier is None or earlier.arrival.received < offer.since:
@@ -133,6 +138,18 @@ class _Batch:
 
     def insert(self) -> None:
         many.insert(self._connection, inbox, ("position", *COLUMNS), self._rows)
+        if self._answers:
+            answers.insert(self._connection, self._answers.items())
+
+    def _answer(self, arrival: Arrival, row: tuple[Any, ...], question: tuple[str, str]) -> Settled:
+        """Told from others by what it answers: systems number acknowledgements as they like, or not at all."""
+        word, control = clean(question[0]), clean(question[1])
+        its = (word, control, arrival.digest)
+        if its in self._answers or answers.known(self._connection, its):
+            return _settled(arrival, is_repeat=True)
+        self._add(row)
+        self._answers[its] = self.last
+        return _settled(arrival, is_repeat=False, position=self.last)
 
     def _keep(self, key: _Key, offer: Offer) -> Settled:
         self._add(offer.row)

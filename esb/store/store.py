@@ -189,13 +189,14 @@ class Store:
         since: str,
         conflict: Callable[[], Arrival],
         misplaced: Callable[[int], Arrival] | None = None,
+        answers: tuple[str, str] | None = None,
     ) -> asyncio.Future[Settled]:
         """Keep a message that a system sent us, unless it is a repeat; its future has the answer after the commit.
 
         Messages are kept in the order of these calls. The future ends with ``StoreError`` when nothing was kept. For
-        ``since``, ``conflict`` and ``misplaced`` see ``Offer``.
+        all but ``arrival`` see ``Offer``.
         """
-        offer = Offer(arrival, stored(arrival), since, conflict, misplaced)
+        offer = Offer(arrival, stored(arrival), since, conflict, misplaced, answers)
         kept = self._writer.put(self._receiving.settle, offer, len(arrival.raw))
         kept.add_done_callback(partial(self._note, arrival))
         return kept

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from adapters.hl7v2 import ListenerSettings, Settings
-from esb.spi import OutcomeUnknown, Refused, Unavailable
-from tests.adapters.hl7v2_peer import ACTION, QUERY, Connect, ack, adapters, control
+from adapters.hl7v2 import ListenerSettings, Settings, control_id
+from esb.inbound import Answers
+from esb.spi import Call, OutcomeUnknown, Refused, Unavailable
+from tests.adapters.hl7v2_peer import ACTION, QUERY, Connect, ack, adapters, answering, control
 from tests.adapters.suite import make_call, peer
-from tests.esb.inbound.kit import END, Station, adt, at, station
+from tests.esb.inbound.kit import END, Station, adt, at, frame, station
 
 LATER = {"accept_ack": "AL", "application_ack": "AL", "later_answers": "lis"}
 HEAR = {"later_answers": "lis"}
@@ -31,7 +34,14 @@ def application(verdict: str, of: bytes, own: str = "APP1", msh: str = "|||AL|NE
     return f"{head}\rMSA|{verdict}|{of.decode()}\r".encode()
 
 
-async def told_later(verdict: str, his: Station, requests: list[bytes], commit: bytes = b"CA") -> list[bytes]:
+def calling(his: Station, seconds: float = 10.0) -> Call:
+    """One that hears what the listener hears."""
+    return replace(make_call(seconds), answers=his.answers)
+
+
+async def told_later(
+    verdict: str, his: Station, requests: list[bytes], commit: bytes = b"CA", seconds: float = 10.0
+) -> list[bytes]:
     """A system that accepts at once and whose application answers to our listener; what it heard there."""
     heard: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
 
@@ -44,7 +54,7 @@ async def told_later(verdict: str, his: Station, requests: list[bytes], commit: 
         await reader.read()
 
     async with peer(behave) as (_, port), adapters() as connect_to:
-        call = make_call(0.6)
+        call = calling(his, seconds)
         answer = await connect_to(port, **LATER).call(ACTION, QUERY, call)
         assert answer.get("MSA", 0, 2) == control(requests[0]).decode()
         assert b"MSA|CA|" in call.wire.received
@@ -57,8 +67,7 @@ async def test_the_application_answers_through_a_listener(tmp_path: Path, verdic
     async with station(tmp_path, **HEAR) as his:
         (commit,) = await told_later(verdict, his, [])
         assert (at(commit, "MSA", 1), at(commit, "MSA", 2)) == ("CA", "APP1")
-        assert his.counted("later_answers") == 1
-        assert await his.rows() == [], "an acknowledgement is no message to keep"
+        assert [(row.state, row.event, row.control) for row in await his.rows()] == [("answer", "", "APP1")]
 
 
 async def test_an_application_that_rejects_later_refuses(tmp_path: Path) -> None:
@@ -70,7 +79,7 @@ async def test_an_application_that_rejects_later_refuses(tmp_path: Path) -> None
 async def test_an_application_that_is_silent_leaves_it_unknown(tmp_path: Path) -> None:
     async with station(tmp_path, **HEAR) as his:
         with pytest.raises(OutcomeUnknown, match="accepted, and the application did not answer in time"):
-            await told_later("", his, [])
+            await told_later("", his, [], seconds=0.6)
 
 
 async def test_a_commit_that_refuses_is_not_waited_on(tmp_path: Path) -> None:
@@ -92,17 +101,99 @@ async def test_an_answer_belongs_to_its_message_and_its_system(tmp_path: Path, w
 
         async with peer(behave) as (_, port), adapters() as connect_to:
             with pytest.raises(OutcomeUnknown):
-                await connect_to(port, **LATER).call(ACTION, QUERY, make_call(0.4))
-        assert his.counted("stray_acks") == 1
+                await connect_to(port, **LATER).call(ACTION, QUERY, calling(his, 1.0))
+        assert [row.state for row in await his.rows()] == ["answer"]
 
 
-async def test_an_answer_after_the_deadline_finds_nobody(tmp_path: Path) -> None:
+async def test_an_answer_after_the_deadline_is_there_for_who_asks_for_it(tmp_path: Path) -> None:
     requests: list[bytes] = []
-    async with station(tmp_path, **HEAR) as his:
+    async with station(tmp_path, **HEAR) as his, adapters() as connect_to:
+        nobody = connect_to(9, **LATER)
+        assert await nobody.answered(ACTION, QUERY, calling(his)) is None
         with pytest.raises(OutcomeUnknown):
-            await told_later("", his, requests)
+            await told_later("", his, requests, seconds=0.6)
         await his.send(application("AA", control(requests[0])))
-        assert his.counted("stray_acks") == 1
+        call = calling(his)
+        answer = await nobody.answered(ACTION, QUERY, call)
+        assert answer is not None
+        assert (answer.get("MSA", 0, 1), call.wire.left) == ("AA", False)
+        assert await connect_to(9).answered(ACTION, QUERY, calling(his)) is None
+
+
+async def test_what_was_answered_before_is_no_answer_to_a_later_try(tmp_path: Path) -> None:
+    """Nor is the same answer, brought again; another one is."""
+    async with station(tmp_path, **HEAR) as his:
+        wanted = control_id(calling(his), ACTION).encode()
+        await his.send(application("AE", wanted))
+
+        async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            request = await reader.readuntil(END)
+            writer.write(ack(b"CA", control(request)))
+            await his.send(application("AE", control(request)), application("AA", control(request), own="APP2"))
+            await reader.read()
+
+        async with peer(behave) as (_, port), adapters() as connect_to:
+            answer = await connect_to(port, **LATER).call(ACTION, QUERY, calling(his))
+        assert answer.get("MSA", 0, 1) == "AA"
+        assert [row.control for row in await his.rows()] == ["APP1", "APP2"]
+
+
+async def test_answers_are_told_apart_by_what_they_answer(tmp_path: Path) -> None:
+    """Whatever ids a system gives them: none, always the same, or that of an event."""
+    async with station(tmp_path, **HEAR) as his:
+        await his.send(adt("SAME"), *(application("AA", of, own="SAME") for of in (b"M1", b"M2", b"M2")))
+        await his.send(adt("SAME"), application("AA", b"M3", own=""))
+        kept = [(row.state, row.control) for row in await his.rows()]
+        assert kept == [("event", "SAME"), ("answer", "SAME"), ("answer", "SAME"), ("answer", "")]
+        newest = [await his.answers.newest("lis", of) for of in ("M1", "M2", "M3", "M4")]
+        assert [at(raw, "MSA", 2) if raw else "" for raw in newest] == ["M1", "M2", "M3", ""]
+
+
+async def test_an_answer_is_acknowledged_as_its_sender_wants_and_only_when_it_is_kept(tmp_path: Path) -> None:
+    async with station(tmp_path, **HEAR) as his:
+        sender = await his.open()
+        silent = [application("AA", b"M1", msh=msh) for msh in ("", "|||NE|NE", "|||ER|NE")]
+        for one in silent:
+            sender.writer.write(frame(one))
+        (last,) = [await sender.send(application("AA", b"M1", own="APP9"))]
+        assert (at(last, "MSA", 1), at(last, "MSA", 2)) == ("CA", "APP9")
+        await his.store.close()
+        for msh in ("|||AL|NE", "|||ER|NE"):
+            refused = await sender.send(application("AA", b"M2", own="APP10", msh=msh))
+            assert (at(refused, "MSA", 1), at(refused, "MSA", 2)) == ("CE", "APP10")
+
+
+async def test_without_anybody_who_hears_nothing_is_sent(adapt: Connect) -> None:
+    async with peer(answering()) as (far, port):
+        call = make_call()
+        with pytest.raises(Unavailable, match="nobody hears"):
+            await adapt(port, **LATER).call(ACTION, QUERY, call)
+        assert (far.connections, call.wire.left) == (0, False)
+
+
+async def test_with_a_store_that_cannot_be_read_nothing_is_sent(tmp_path: Path, adapt: Connect) -> None:
+    async with station(tmp_path, **HEAR) as his, peer(answering()) as (far, port):
+        with sqlite3.connect(tmp_path / "esb.db") as database:
+            database.execute("DROP TABLE inbox_answer")
+        with pytest.raises(Unavailable, match="cannot be read"):
+            await adapt(port, **LATER).call(ACTION, QUERY, calling(his))
+        assert far.connections == 0
+
+
+async def test_an_answer_that_another_process_hears_is_found_in_the_store(tmp_path: Path) -> None:
+    async with station(tmp_path, **HEAR) as his:
+        other = Answers(his.store)
+
+        async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            request = await reader.readuntil(END)
+            writer.write(ack(b"CA", control(request)))
+            await his.send(application("AA", control(request)))
+            await reader.read()
+
+        async with peer(behave) as (_, port), adapters() as connect_to:
+            call = replace(make_call(10.0), answers=other)
+            answer = await connect_to(port, **LATER).call(ACTION, QUERY, call)
+        assert answer.get("MSA", 0, 1) == "AA"
 
 
 class Desk:

@@ -14,7 +14,7 @@ from adapters.hl7v2 import ListenerSettings, listen
 from adapters.hl7v2.server import MllpListener
 from esb.clock import Ids, SystemClock
 from esb.contract import Event
-from esb.inbound import Callback, Callbacks, Desk
+from esb.inbound import Answers, Callback, Callbacks, Desk
 from esb.mapping import load_translation
 from esb.observe import Metrics
 from esb.store import Arrival, Store
@@ -77,6 +77,7 @@ class Station:
     desk: Desk
     store: Store
     metrics: Metrics
+    answers: Answers
     senders: list[Sender] = field(default_factory=list)
 
     async def open(self) -> Sender:
@@ -150,7 +151,9 @@ async def station(
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     await listener.serve(sock, desk)
-    made = Station(port, listener, desk, kept, metrics)
+    answers = Answers(kept)
+    desk.heard = answers.heard
+    made = Station(port, listener, desk, kept, metrics, answers)
     try:
         yield made
     finally:

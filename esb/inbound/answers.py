@@ -1,0 +1,96 @@
+"""Who waits for which answer that comes by a listener, of this process or another (``esb.spi.Answers``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from esb.observe import get_logger
+from esb.spi import Unavailable
+from esb.store import Store, StoreError
+from esb.store import answers as kept
+from esb.store.answers import Came, Question
+from esb.store.bodies import CorruptError
+
+_T = TypeVar("_T")
+_LOOK_S = 0.2
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """``after`` is the position of the newest answer before the message went out."""
+
+    question: Question
+    after: int
+    answer: asyncio.Future[bytes]
+
+
+class Answers:
+    """One event loop. What this process hears is handed on at once; for the rest the store is looked at five times a
+    second while somebody waits.
+    """
+
+    def __init__(self, store: Store, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._store, self._sleep = store, sleep
+        self._waiting: set[_Waiting] = set()
+        self._looking: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def expecting(self, word: str, id: str) -> AsyncIterator[asyncio.Future[bytes]]:
+        """See ``esb.spi.Answers``."""
+        question = (word, id)
+        before = await self._read(lambda connection: kept.newest(connection, [question]))
+        waiting = _Waiting(question, before.get(question, 0), asyncio.get_running_loop().create_future())
+        self._waiting.add(waiting)
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        try:
+            yield waiting.answer
+        finally:
+            self._waiting.discard(waiting)
+
+    async def newest(self, word: str, id: str) -> bytes | None:
+        """See ``esb.spi.Answers``."""
+        found = await self._read(partial(_newer, {(word, id): 0}))
+        return next((came.raw for came in found.values()), None)
+
+    def heard(self, question: Question, position: int, raw: bytes) -> None:
+        """An answer is durable."""
+        for one in self._waiting:
+            if one.question == question and position > one.after and not one.answer.done():
+                one.answer.set_result(raw)
+
+    async def _look(self) -> None:
+        """Until nobody waits any more."""
+        try:
+            while wanted := {one.question: one.after for one in self._waiting if not one.answer.done()}:
+                await self._sleep(_LOOK_S)
+                try:
+                    found = await self._store.look(partial(_newer, wanted))
+                except (StoreError, CorruptError) as error:
+                    _log.warning("answers_not_looked_for", reason=str(error))
+                    continue
+                for question, came in found.items():
+                    self.heard(question, came.position, came.raw)
+        finally:
+            self._looking = None
+
+    async def _read(self, work: Callable[[sa.Connection], _T]) -> _T:
+        try:
+            return await self._store.look(work)
+        except (StoreError, CorruptError) as error:
+            raise Unavailable(f"the answers that have come cannot be read: {error}") from None
+
+
+def _newer(wanted: dict[Question, int], connection: sa.Connection) -> dict[Question, Came]:
+    newest = kept.newest(connection, list(wanted))
+    found = {question: position for question, position in newest.items() if position > wanted[question]}
+    by_position = {came.position: came for came in kept.read(connection, found.values())}
+    return {question: by_position[position] for question, position in found.items() if position in by_position}
