@@ -23,13 +23,13 @@ from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding
 from esb.events import Subscribers
 from esb.facade import Facade, Limits, server_config
-from esb.inbound import Answers, Listeners
+from esb.inbound import Listeners
 from esb.observe import Metrics
 from esb.pipeline import Pipeline, Route
 from esb.reload import Reloader
 from esb.shadow import Shadows
-from esb.store import Store
-from esb.store.engines import address
+from esb.store import Store, StoreError
+from esb.store.engines import address, unusable
 from esb.worker import Worker
 
 
@@ -67,7 +67,11 @@ def _run(settings: Settings, environ: Mapping[str, str], role: Role) -> None:
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         config = server_config(bus.facade, host=settings.host, port=port)
         bus.ready = lambda: _log_start(role, settings.host, port, clock.monotonic() - began)
-        runner.run(_Server(config, bus.reloader.request).serve(sockets=[listening]))
+        try:
+            runner.run(_Server(config, bus.reloader.request).serve(sockets=[listening]))
+        except SystemExit:  # uvicorn's way to end when ``lifespan`` did not begin
+            if bus.failure is None:
+                raise
     if bus.failure:
         raise bus.failure
 
@@ -83,7 +87,7 @@ class Bus:
     ) -> None:
         if role is not Role.RUN and address(settings.store).get_backend_name() == "sqlite":
             raise _not_shared(role)
-        self._role = role
+        self._role, self._url = role, settings.store
         self.failure: ConfigError | None = None
         self.ready: Callable[[], None] = lambda: None
         metrics = Metrics()
@@ -91,7 +95,6 @@ class Bus:
         contract = loaded.plan.contract
         self._store = Store(settings.store, metrics, lease_s=settings.lease)
         self._shadows = Shadows(self._store, clock, metrics)
-        answers = Answers(self._store)
         self._pipeline = Pipeline(
             contract.operations,
             loaded.routes,
@@ -103,7 +106,6 @@ class Bus:
             version=loaded.digests.version,
             copy=self._shadows.copy,
             buffer=_buffer(settings, self._store, clock, metrics, loaded.routes),
-            answers=answers,
         )
         self._worker = Worker(self._pipeline, clock, metrics, renew_s=settings.lease / 3)
         self._chores = Chores(self._store, self._pipeline, clock, timedelta(days=settings.journal_days))
@@ -116,7 +118,6 @@ class Bus:
             ids=Ids(clock),
             metrics=metrics,
             told=self._subscribers.tell,
-            answers=answers,
         )
         self.reloader = Reloader(
             settings,
@@ -148,6 +149,9 @@ class Bus:
         except ConfigError as error:
             self.failure = error
             raise
+        except StoreError as error:
+            self.failure = unusable(address(self._url), f"did not do what the bus needs to start: {error}")
+            raise self.failure from None
         _settle_memory()
         works = [self.reloader.run(), self._chores.take_over(), self._shadows.run()]
         if self._role is Role.SERVE:
@@ -162,10 +166,7 @@ class Bus:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            await self._listeners.close()
-            await self._subscribers.close()
-            await self._shadows.close()
-            await self._pipeline.close()
+            await self._close()
 
     async def _start(self) -> None:
         await self._pipeline.start()
@@ -174,9 +175,15 @@ class Bus:
         try:
             await self._subscribers.start()
             await self._listeners.start()
-        except ConfigError:
-            await self._pipeline.close()
+        except (ConfigError, StoreError):
+            await self._close()
             raise
+
+    async def _close(self) -> None:
+        await self._listeners.close()
+        await self._subscribers.close()
+        await self._shadows.close()
+        await self._pipeline.close()
 
 
 class _Server(uvicorn.Server):

@@ -81,14 +81,16 @@ class Pipeline:
         self.forwarding = Forwarding(self._backlog, self._asking, self._journal, clock)
 
     async def start(self) -> None:
-        """Open the store and settle what a crash left behind; raises ``ConfigError`` when that cannot be used."""
-        await self._store.start()
+        """Open the store and settle what a crash left behind; when it raises ``ConfigError``, for what cannot be used, or
+        ``StoreError``, everything is closed again.
+        """
         try:
+            await self._store.start()
             await self._backlog.buffer.start()
-        except ConfigError:
-            await self._store.close()
+            await self.take_over()
+        except (ConfigError, StoreError):
+            await self.close()
             raise
-        await self.take_over()
 
     async def take_over(self) -> None:
         """Settle what nobody has under way any more; raises ``StoreError``. To be called again where others share the

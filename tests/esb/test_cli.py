@@ -1,7 +1,10 @@
 """The commands as a person runs them: what they print, how they end."""
 
+import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from esb.buffer import Message, SqlBuffer
 from esb.cli import main
+from esb.clock import SystemClock
+from esb.observe import Metrics
+from esb.store import Store
+from tests.esb.buffer.suite import row
 from tests.esb.configured import ROOT, Configured
 
 LOCK = {
@@ -74,6 +82,36 @@ def test_the_bus_does_not_start_on_what_lint_refuses(demo: Configured) -> None:
     )
     assert started.returncode == 2
     assert "nothing was started" in started.stderr
+
+
+@pytest.mark.parametrize("refuses", ["UPDATE ON queue", "UPDATE ON exchange"])
+def test_a_store_that_does_not_do_what_the_start_needs_is_told_in_one_line(demo: Configured, refuses: str) -> None:
+    """The buffer gives back what was taken, the pipeline takes up what was begun."""
+    path = demo.folder / "esb.db"
+
+    async def prepare() -> None:
+        store = Store(f"sqlite:///{path}", Metrics())
+        await store.start()
+        buffer = SqlBuffer(store, SystemClock())
+        await buffer.accept(row("E1"), Message("E1", "his", "slot.free"))
+        await buffer.take("his", 1)
+        await store.open(row("E2")._replace(state="received"))
+        await store.close()
+
+    asyncio.run(prepare())
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(f"CREATE TRIGGER no BEFORE {refuses} BEGIN SELECT RAISE(ABORT, 'not today'); END")
+    started = subprocess.run(
+        [sys.executable, "-m", "esb.cli", "run", "--port", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ESB_STORE": f"sqlite:///{path}"},
+    )
+    assert started.returncode == 2, started.stderr
+    assert f"{path}: did not do what the bus needs to start: not today" in started.stderr
+    assert "Traceback" not in started.stderr
 
 
 def test_examples_run_and_a_wrong_one_says_which_field(demo: Configured) -> None:
