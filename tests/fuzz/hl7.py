@@ -36,6 +36,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "message": oracles.message,
     "checked": oracles.checked,
     "stream": oracles.stream,
+    "frames": oracles.frames,
     "batch": oracles.batch,
     "written": oracles.written,
 }

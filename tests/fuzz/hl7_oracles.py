@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 from esb.codecs import DecodeError, EncodeError
 from esb.codecs.hl7v2 import (
@@ -99,6 +102,75 @@ def stream(data: bytes) -> None:
         assert failed or one == other
     if b"\x0b" not in data and b"\x1c" not in data:
         assert Framer(LIMIT).feed(data + framed(b"MSH|")) == [b"MSH|"]
+
+
+class Read(NamedTuple):
+    """What there is in a stream. ``half_ended``: a message has ended but for its CR."""
+
+    messages: list[bytes]
+    failed: bool
+    started: bool = False
+    half_ended: bool = False
+
+
+def by_the_book(data: bytes, limit: int) -> Read:
+    """The stream read byte by byte, by the docstring of ``Framer`` alone."""
+    messages: list[bytes] = []
+    inside, at, run, last = False, 0, b"", 0
+    while at < len(data):
+        byte, following = data[at], data[at + 1 : at + 2]
+        at += 1
+        if byte == 0x0B:
+            inside, run = True, b""
+        elif not inside and byte == 0x0D and last == 0x1C:
+            return Read(messages, failed=True)
+        elif inside and byte == 0x1C and not following:
+            return Read(messages, False, started=True, half_ended=True)
+        elif inside and byte == 0x1C and following in (b"\r", b"\n", b"\x0b"):
+            messages.append(run)
+            at += following != b"\x0b"
+            inside, run, byte = False, b"", 0
+        else:
+            run += bytes((byte,))
+            if len(run) > limit:
+                return Read(messages, failed=True)
+        last = byte
+    return Read(messages, False, started=inside)
+
+
+def frames(data: bytes) -> None:
+    """A framer alone, with small limits: the same whatever the pieces, within its memory, and as the book has it."""
+    if len(data) < 8:
+        return
+    limit, sizes, data = 1 + data[0] % 48, [1 + byte % 64 for byte in data[1:7]], data[7:]
+    expected = by_the_book(data, limit)
+    for pieces in (itertools.repeat(len(data) or 1), itertools.repeat(1), itertools.cycle(sizes)):
+        framer, found = Framer(limit), list[bytes]()
+        for piece in _pieces(data, pieces):
+            if framer.failure is not None:
+                break
+            with contextlib.suppress(DecodeError):
+                found += framer.feed(piece)
+            assert framer.failure is not None or len(framer.pending) <= limit + framer.half_ended
+            assert len(framer.dropped) <= limit
+        assert (found, framer.failure is not None) == (expected.messages, expected.failed)
+        if expected.failed:
+            held = framer.held
+            with contextlib.suppress(DecodeError):
+                raise AssertionError(framer.feed(b"MSH|"))
+            assert framer.held == held
+            continue
+        assert (framer.started, framer.half_ended) == (expected.started, expected.half_ended)
+        assert (framer.finish() is not None) == expected.half_ended
+
+
+def _pieces(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
+    place = 0
+    for size in sizes:
+        if place >= len(data):
+            return
+        yield data[place : place + size]
+        place += size
 
 
 def batch(data: bytes) -> None:

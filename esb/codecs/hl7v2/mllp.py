@@ -20,10 +20,11 @@ class Framer:
 
     Bytes before VT are skipped. FS ends a message when CR, LF or VT follows, or nothing does: then ``half_ended`` is
     true and ``finish`` takes the message without its CR. VT inside a message begins a new one, the unfinished one is
-    dropped. An end with no VT before it, or more than ``limit`` bytes without an end, raise ``DecodeError``; the stream
-    is lost then. Where whole messages came before it they are given and the error is ``failure``. ``started`` says that
-    a message has begun and not ended. ``dropped`` has what was skipped or dropped and is no line end, as much of it as
-    ``limit`` until somebody takes it out.
+    dropped. An end with no VT before it, and more than ``limit`` bytes of one message, of one that is dropped or of
+    what stands between two, raise ``DecodeError``; the stream is lost then. All this is so however the bytes arrive.
+    Where whole messages came before it they are given and the error is ``failure``. ``started`` says that a message has
+    begun and not ended. ``dropped`` has what was skipped or dropped and is no line end, ``limit`` bytes of it at most
+    until somebody takes it out.
     """
 
     __slots__ = ("_buffer", "_limit", "_seen", "dropped", "failure", "half_ended", "started")
@@ -49,18 +50,29 @@ class Framer:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes, in order. Raises ``DecodeError``."""
+        if self.failure is not None:
+            raise self.failure
         self._buffer += data
         messages: list[bytes] = []
         try:
-            while self.failure is None and (message := self._next()) is not None:
+            while (message := self._next()) is not None:
                 messages.append(message)
             if len(self._buffer) > self._limit:
-                self._too_long()
+                self._shorten()
         except DecodeError as error:
             self.failure = error
-        if self.failure is not None and not messages:
-            raise self.failure
+            if not messages:
+                raise
         return messages
+
+    def _shorten(self) -> None:
+        """What is too long with what was to be dropped may not be without."""
+        if (start := self._buffer.rfind(_VT) if self.started else -1) >= 0:
+            self._abandon(bytes(self._buffer[:start]))
+            del self._buffer[: start + 1]
+            self._seen = max(0, self._seen - start - 1)
+        if len(self._buffer) > self._limit + self.half_ended:
+            self._too_long()
 
     def _too_long(self) -> None:
         raise DecodeError(f"a frame is longer than {self._limit} bytes", self._limit)
@@ -91,6 +103,8 @@ class Framer:
         if start < 0:
             self._seen = len(self._buffer)
             return False
+        if start > self._limit:
+            self._too_long()
         if start:
             self._lose(self._buffer[:start])
         self._drop(start + 1)
@@ -102,9 +116,15 @@ class Framer:
         if len(message) > self._limit:
             self._too_long()
         if start:
-            self._lose(unfinished)
+            self._abandon(unfinished)
         self._drop(end + mark)
         return message
+
+    def _abandon(self, unfinished: bytes) -> None:
+        """Messages that were begun before the last VT: each as long as it may be, however they arrived."""
+        if len(unfinished) > self._limit and max(map(len, unfinished.split(START))) > self._limit:
+            self._too_long()
+        self._lose(unfinished)
 
     def _lose(self, data: bytes | bytearray) -> None:
         if data.strip(b"\r\n"):

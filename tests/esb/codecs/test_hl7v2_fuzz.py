@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz import hl7_oracles as oracles
 
+FRAMES = st.lists(st.sampled_from([b"\x0b", b"\x1c", b"\r", b"\n", b"\x1c\r", b"a", b"bcdefgh"]), max_size=40).map(
+    b"".join
+)
 FOUND = {
     "a segment that hl7apy has no fields of": (oracles.checked, b"MSH|^~\\&|A\rMFE|1\rANYHL7SEGMENT|1\rZ99|1\rCTR|1"),
     "the first bytes of a file in pieces": (oracles.batch, b"\0M\0S\0H\0|\0^\0~\0\\\0&\0|\0A"),
@@ -39,7 +42,10 @@ def test_what_fuzzing_found_stays_mended(name: str) -> None:
     oracle(data)
 
 
-@pytest.mark.parametrize("oracle", [oracles.message, oracles.checked, oracles.stream, oracles.batch, oracles.written])
+ORACLES = [oracles.message, oracles.checked, oracles.stream, oracles.frames, oracles.batch, oracles.written]
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
 def test_whatever_comes_in_is_read_or_refused(oracle: Callable[[bytes], object]) -> None:
     @settings(max_examples=150)
     @given(DATA)
@@ -47,3 +53,9 @@ def test_whatever_comes_in_is_read_or_refused(oracle: Callable[[bytes], object])
         oracle(data)
 
     holds()
+
+
+@settings(max_examples=400)
+@given(st.binary(min_size=7, max_size=7), FRAMES)
+def test_a_framer_reads_by_the_book_however_its_bytes_come(how: bytes, stream: bytes) -> None:
+    oracles.frames(how + stream)

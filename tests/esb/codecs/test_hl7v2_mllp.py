@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from pathlib import Path
 
@@ -37,12 +38,29 @@ def test_a_frame_that_never_began_or_never_ends_is_an_error() -> None:
     with pytest.raises(DecodeError, match="VT"):
         Framer(100).feed(b"MSH|one\x1c\r")
     endless = Framer(100)
-    for _ in range(3):
-        endless.feed(b"\x0b" + b"A" * 30)
-    with pytest.raises(DecodeError, match="longer"):
-        endless.feed(b"\x0b" + b"A" * 30)
+    endless.feed(b"\x0b" + b"A" * 100 + b"\x1c")
+    for _ in range(2):
+        with pytest.raises(DecodeError, match="longer"):
+            endless.feed(b"A")
+    assert endless.held == 102, "what comes after the end is not kept"
     with pytest.raises(DecodeError, match="longer"):
         Framer(100).feed(framed(b"A" * 101))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_message_may_be_as_long_as_it_may_however_it_arrives(size: int) -> None:
+    """Also behind one that was begun and not ended; the longest that is dropped is no longer either."""
+    stream = framed(b"A" * 100) + (b"\x0b" + b"B" * 100) * 3 + b"\x0b" + b"C" * 100 + b"\x1c\n" + b"?" * 100
+    framer = Framer(100)
+    found = [message for at in range(0, len(stream), size) for message in framer.feed(stream[at : at + size])]
+    assert found == [b"A" * 100, b"C" * 100]
+    assert framer.dropped == b"B" * 100, "as much as is kept of it"
+    for lost in (b"\x0b" + b"B" * 101 + b"\x0bC\x1c\r", b"?" * 101 + b"\x0bC\x1c\r"):
+        framer = Framer(100)
+        for at in range(0, len(lost), size):
+            with contextlib.suppress(DecodeError):
+                assert framer.feed(lost[at : at + size]) == []
+        assert "longer" in str(framer.failure)
 
 
 def test_the_shared_frames() -> None:
