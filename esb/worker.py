@@ -38,7 +38,8 @@ class Worker:
         self._pipeline, self._buffer, self._clock, self._metrics = pipeline, pipeline.buffer, clock, metrics
         self._sleep = sleep
         self._lines: dict[str, Line] = {}
-        self._overdue = Line("", _EXPIRED_AT_ONCE, pipeline, pipeline.buffer, clock)
+        self._here: dict[str, Delivery] = {}
+        self._overdue = self._line("", _EXPIRED_AT_ONCE)
         self._version: str | None = None
         self._renewed = self._counted = float("-inf")
         self._shown: set[tuple[str, Where]] = set()
@@ -71,20 +72,20 @@ class Worker:
             await self._count()
             self._counted = now
         if now - self._renewed >= self._renew_s:
-            await self._buffer.renew([one for line in self._every_line() for one in line.under_way.values()])
+            await self._buffer.renew(list(self._here.values()))
             self._renewed = now
-        self._overdue.begin(await self._buffer.expired(self._overdue.free))
+        await self._overdue.begin(await self._buffer.expired(self._overdue.free))
 
     def _begin_lines(self) -> None:
         for endpoint, places in self._pipeline.queues().items():
             line = self._lines.get(endpoint)
             if line is None:
-                line = self._lines[endpoint] = Line(endpoint, places, self._pipeline, self._buffer, self._clock)
+                line = self._lines[endpoint] = self._line(endpoint, places)
                 line.start()
             line.places = places
 
-    def _every_line(self) -> list[Line]:
-        return [self._overdue, *self._lines.values()]
+    def _line(self, endpoint: str, places: int) -> Line:
+        return Line(endpoint, places, self._here, self._pipeline, self._buffer, self._clock)
 
     async def _count(self) -> None:
         """Depth and age for ``/metrics``; queues that nobody empties get another look at where they belong."""
@@ -104,11 +105,19 @@ class Worker:
 
 
 class Line:
-    """One queue and its messages under way, at most ``places``."""
+    """One queue and its messages under way, at most ``places``. ``here`` are those of all lines, by exchange."""
 
-    def __init__(self, endpoint: str, places: int, pipeline: Pipeline, buffer: Buffer, clock: Clock) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        places: int,
+        here: dict[str, Delivery],
+        pipeline: Pipeline,
+        buffer: Buffer,
+        clock: Clock,
+    ) -> None:
         self.endpoint, self.places = endpoint, places
-        self.under_way: dict[str, Delivery] = {}
+        self._here, self._under_way = here, 0
         self._pipeline, self._buffer, self._clock = pipeline, buffer, clock
         self._room = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -118,7 +127,7 @@ class Line:
     @property
     def free(self) -> int:
         """How many more may be begun."""
-        return self.places - len(self.under_way)
+        return self.places - self._under_way
 
     def start(self) -> None:
         """Begin to take."""
@@ -131,14 +140,22 @@ class Line:
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def begin(self, deliveries: list[Delivery]) -> None:
-        """Deliver these; one that is under way here already only lost its lease, and keeps its place."""
+    async def begin(self, deliveries: list[Delivery]) -> None:
+        """Deliver these. One that is under way here already, its lease having ended, goes on by its new receipt; where
+        another worker had it between it waits for the end of what is under way, and then is looked at anew.
+        """
+        strange = []
         for delivery in deliveries:
             exchange = delivery.message.id
-            if exchange in self.under_way:
-                continue
-            self.under_way[exchange] = delivery
-            self._pipeline.deliver(delivery).add_done_callback(partial(self._ended, exchange))
+            known = self._here.get(exchange)
+            if known is None:
+                self._here[exchange] = delivery
+                self._under_way += 1
+                self._pipeline.deliver(delivery).add_done_callback(partial(self._ended, exchange))
+            elif not known.again(delivery):
+                strange.append(delivery)
+        for delivery in strange:
+            await self._buffer.later(delivery, _LOOK_S, delivery.reason, counts=False)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -163,7 +180,7 @@ class Line:
             return await self._give_back(taken)
         if not taken:
             return await self._buffer.wait(self.endpoint, _LOOK_S)
-        self.begin(taken)
+        await self.begin(taken)
         return None
 
     async def _give_back(self, taken: list[Delivery]) -> None:
@@ -178,7 +195,8 @@ class Line:
             return
 
     def _ended(self, exchange: str, task: asyncio.Task[float]) -> None:
-        del self.under_way[exchange]
+        del self._here[exchange]
+        self._under_way -= 1
         self._room.set()
         if not task.cancelled() and task.exception() is None and (rest := task.result()):
             self._rests_until = self._clock.monotonic() + rest

@@ -9,6 +9,7 @@ milliseconds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -50,12 +51,14 @@ class Message(NamedTuple):
     expires: int = 0
 
 
-class Delivery(NamedTuple):
+@dataclass(slots=True)
+class Delivery:
     """A message with a worker.
 
     ``tries`` were made before, not counting those in which our own limits stood in the way. ``lost`` is how often a
     worker died with it. ``sent``: its bytes may have reached the system before. ``reason`` is why it was not dealt with
-    then. ``position`` and ``takes`` are the receipt: what was taken again since has another.
+    then. ``position`` and ``takes`` are the receipt: what was taken again since has another, which a worker that has
+    it under way already takes over (``again``).
     """
 
     message: Message
@@ -65,6 +68,16 @@ class Delivery(NamedTuple):
     lost: int = 0
     sent: bool = False
     reason: str = ""
+
+    def again(self, newer: Delivery) -> bool:
+        """Go on by the receipt of ``newer``, the same message as this worker took it again when its lease had ended.
+
+        False when another had it between: what that one did with it this one does not know.
+        """
+        if newer.takes != self.takes + 1:
+            return False
+        self.takes = newer.takes
+        return True
 
 
 class Entry(NamedTuple):
