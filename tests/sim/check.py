@@ -146,7 +146,8 @@ def changed(seen: Seen) -> Iterator[str]:
     for event in _told(seen):
         facts = event.facts
         if facts["outcome"] in ("accepted", "unknown") or facts["code"] in _NOT_OF_AN_EXCHANGE:
-            if (before := ends.get(facts["exchange"])) and facts["code"] not in _NOT_OF_AN_EXCHANGE:
+            before = ends.get(facts["exchange"])
+            if before and facts["code"] not in _NOT_OF_AN_EXCHANGE and not _told_from_memory(seen, before, event):
                 yield f"I7 {facts['exchange']} was {_end(before)} and then {_end(event)}"
             continue
         before = ends.setdefault(facts["exchange"], event)
