@@ -163,13 +163,12 @@ class Hl7v2Adapter:
         call.wire.sending(frame)
         connection.send(frame)
         try:
-            async with asyncio.timeout(call.remaining()):
-                while True:
-                    answer = self._read(await connection.receive(), call)
-                    if answer.get("MSA", 0, 2) != wanted:
-                        self._pool.late += 1
-                    elif answer.get("MSA", 0, 1) != "CA" or commit_is_final:
-                        return answer
+            while True:
+                answer = self._read(await connection.receive(call.remaining()), call)
+                if answer.get("MSA", 0, 2) != wanted:
+                    self._pool.late += 1
+                elif answer.get("MSA", 0, 1) != "CA" or commit_is_final:
+                    return answer
         except TimeoutError:
             call.wire.received += connection.pending
             raise connection.undecided("the deadline passed") from None

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from adapters.hl7v2.connection import Connection, Line, Pool
+from adapters.hl7v2.connection import Connection, Line, Pool, ended
 from adapters.hl7v2.settings import Settings
 from esb.codecs import DecodeError, hl7v2
 from esb.spi import AdapterError, Call, OutcomeUnknown, Unavailable
@@ -112,14 +112,14 @@ class Slot:
     def send(self, frame: bytes) -> None:
         self._shared.send(frame)
 
-    async def receive(self) -> bytes:
-        """The next message that answers this call. Raises when the connection ends instead."""
+    async def receive(self, seconds: float) -> bytes:
+        """The next message that answers this call. Raises when the connection ends instead, or ``TimeoutError``."""
         while not self._messages:
             if self._error is not None:
                 raise self._error
             self._waiter = asyncio.get_running_loop().create_future()
             try:
-                await self._waiter
+                await ended(self._waiter, seconds)
             finally:
                 self._waiter = None
         return self._messages.popleft()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -57,8 +56,11 @@ def encode(tree: Tree) -> bytes:
         data = orjson.dumps(tree, default=_default, option=_OPTIONS)
     except (TypeError, ValueError):  # orjson's error names no path, and it knows no integer over 64 bits
         return _encode_slowly(tree)
-    writable = all(kinds <= _WRITABLE for _, kinds in _levels(tree))
-    return data if writable else _encode_slowly(tree)
+    try:
+        _keys(tree, _DEEPEST)
+    except _RefusedError:  # orjson writes what has no JSON form of ours
+        return _encode_slowly(tree)
+    return data
 
 
 def pretty(tree: Tree) -> bytes:
@@ -78,29 +80,33 @@ def _decode_plain(data: bytes, max_depth: int) -> Tree:
         tree = orjson.loads(data)
     except ValueError:
         return _NOT_DECODED
-    keys = 0
-    for depth, (level, kinds) in enumerate(_levels(tree)):
-        if float in kinds or (depth >= max_depth and kinds & _CONTAINERS):
-            return _NOT_DECODED
-        if dict in kinds:
-            keys += sum([len(node) for node in level if type(node) is dict])
+    try:
+        keys = _keys(tree, max_depth)
+    except _RefusedError:
+        return _NOT_DECODED
     return tree if keys == data.count(b'":') else _NOT_DECODED
 
 
-def _levels(tree: Tree) -> Iterator[tuple[list[Tree], set[type]]]:
-    """The nodes of a tree and their types, level by level."""
-    level = [tree]
-    while level:
-        kinds = set(map(type, level))
-        yield level, kinds
-        below: list[Tree] = []
-        if kinds & _CONTAINERS:
-            for node in level:
-                if type(node) is dict:
-                    below.extend(node.values())
-                elif type(node) is list:
-                    below.extend(node)
-        level = below
+def _keys(tree: Tree, depth: int) -> int:
+    """How many keys there are in all objects of a tree; raises ``_RefusedError`` when it has more than ``depth`` levels
+    of objects and lists, or anything else than they and leaves. Most leaves are texts: they cost one comparison.
+    """
+    kind = type(tree)
+    if kind is not dict and kind is not list:
+        if kind in _LEAVES:
+            return 0
+        raise _RefusedError
+    if depth <= 0:
+        raise _RefusedError
+    keys = 0
+    nodes = tree
+    if kind is dict:
+        keys = len(tree)
+        nodes = tree.values()
+    for node in nodes:
+        if type(node) is not str:
+            keys += _keys(node, depth - 1)
+    return keys
 
 
 def _decode_exactly(data: bytes, max_depth: int) -> Tree:
@@ -250,8 +256,8 @@ def _fail(reason: str, text: str, position: int) -> NoReturn:
 
 
 _LEAVES = {str, int, bool, type(None), Decimal}
-_CONTAINERS = {dict, list}
-_WRITABLE = _LEAVES | _CONTAINERS
+_DEEPEST = 300
+"""Deeper than orjson writes."""
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from prometheus_client import Counter
+
 from esb.buffer import Message
 from esb.clock import Clock
 from esb.codecs import DecodeError
@@ -57,13 +59,14 @@ class Subscriber:
         self.subscription = subscription
         self._pipeline, self._store, self._clock, self._sleep = pipeline, store, clock, sleep
         self._forwarding = pipeline.forwarding
-        self._counts = metrics.event_exchanges
+        self._metric = metrics.event_exchanges
+        self._counts: dict[str, Counter] = {}
         self._hold: Hold | None = None
         self._leased = float("-inf")
         self._read = 0
         self._line = Line()
         self._news, self._stir = asyncio.Event(), asyncio.Event()
-        self._stopping = False
+        self._stopping = self._has_looked = False
 
     def tell(self) -> None:
         """There may be news."""
@@ -136,7 +139,7 @@ class Subscriber:
 
     async def _forget(self) -> None:
         """Somebody else goes on from what was kept; what is under way here ends and is not kept."""
-        self._line, self._hold, self._leased = Line(), None, float("-inf")
+        self._line, self._hold, self._leased, self._has_looked = Line(), None, float("-inf"), False
         await self._sleep(_PAUSE_S)
 
     async def _wait(self) -> None:
@@ -155,17 +158,29 @@ class Subscriber:
             raise StoreError(f"'{self.subscription.operation}' has no route")
         self._news.clear()
         after, event, endpoint = self._read, self.subscription.event, lane.endpoint.name
-        recent = self._store.recent.upcoming(event, after, _READ)
-        (told, end), is_ordered = await self._store.look(
-            lambda one: (recent or cursors.upcoming(one, event, after, _READ), queue.has_ordered(one, endpoint))
-        )
+        recent, is_ordered = self._store.recent.upcoming(event, after, _READ), False
+        if recent is not None and self._is_clear:
+            told, end = recent
+        else:
+            (told, end), is_ordered = await self._store.look(
+                lambda one: (recent or cursors.upcoming(one, event, after, _READ), queue.has_ordered(one, endpoint))
+            )
         if len(told) == _READ:
             self._news.set()
         items = [self._item(one, lane) for one in told]
         self._line.stick(await self._queued(endpoint, items) if is_ordered else set())
+        self._has_looked = True
         self._line.add(items)
         self._read = end
         await self._pass_over()
+
+    @property
+    def _is_clear(self) -> bool:
+        """Whether nothing can be in the endpoint's queue before what is read from memory.
+
+        Nothing was when the latest message was kept, and nothing of this line has gone there since the last look.
+        """
+        return self._has_looked and not self._line.stuck and self._store.recent.is_clear
 
     def _item(self, told: Told, lane: Lane) -> Item:
         body: Tree = None
@@ -235,7 +250,10 @@ class Subscriber:
             self._stir.set()
 
     def _counted(self, forwarded: Forwarded) -> Forwarded:
-        self._counts.labels(self.subscription.name, forwarded.result).inc()
+        count = self._counts.get(forwarded.result)
+        if count is None:
+            count = self._counts[forwarded.result] = self._metric.labels(self.subscription.name, forwarded.result)
+        count.inc()
         if forwarded.result in ("invalid", "parked"):
             row = forwarded.kept.row
             _log.warning(f"event_{forwarded.result}", exchange=row.id, operation=row.operation, reason=row.reason)

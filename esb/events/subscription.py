@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from esb.clock import crockford
 from esb.codecs import json
@@ -24,11 +24,11 @@ class Subscription:
     operation: str
     from_start: bool = False
     filling: Filling | None = None
+    name: str = field(init=False, compare=False)
+    """Its cursor's name."""
 
-    @property
-    def name(self) -> str:
-        """Its cursor's name."""
-        return f"{self.event}/{self.label}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.event}/{self.label}")
 
     def exchange_id(self, told: Told) -> str:
         """The id of the one exchange that this event may make of this subscriber, whoever makes it and however often.

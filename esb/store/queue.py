@@ -77,6 +77,7 @@ _COLUMNS = [queue.c[name] for name in Queued._fields]
 _now: sa.BindParameter[int] = sa.bindparam("its_now")
 _endpoint: sa.BindParameter[str] = sa.bindparam("its_endpoint")
 _order: sa.BindParameter[str] = sa.bindparam("its_order")
+_ORDERED = sa.select(queue.c.position).where(queue.c.endpoint == _endpoint, _IS_ORDERED).limit(1)
 _MINE = sa.and_(
     queue.c.position == sa.bindparam("its_position"),
     queue.c.takes == sa.bindparam("its_takes"),
@@ -161,8 +162,7 @@ def ordered_before(connection: sa.Connection, keys: Sequence[Key]) -> set[Key]:
 
 def has_ordered(connection: sa.Connection, endpoint: str) -> bool:
     """Whether anything that is ordered waits for the endpoint."""
-    query = sa.select(queue.c.position).where(queue.c.endpoint == endpoint, _IS_ORDERED).limit(1)
-    return connection.scalar(query) is not None
+    return connection.scalar(_ORDERED, {"its_endpoint": endpoint}) is not None
 
 
 def insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from esb.store import answers, many
+from esb.store import answers, driver, many
 from esb.store.answers import Brought
 from esb.store.inbox import COLUMNS, Arrival, Offer, Settled, Taken, arrival_of, inbox, inbox_key, inbox_mark, stored
 from esb.store.tables import clean
@@ -54,7 +54,8 @@ class Receiving:
             self._latest = latest
         if len(latest) > _WRITTEN_DOWN_AFTER:
             self._write_down(connection, latest)
-        batch = _Batch(connection, self._last, dict(_held(connection, latest, offers)))
+        is_clear = not driver.run(connection, _ORDERED)
+        batch = _Batch(connection, self._last, dict(_held(connection, latest, offers)), is_clear=is_clear)
         settled = [batch.settle(offer) for offer in offers]
         batch.insert()
         self._last = batch.last
@@ -91,8 +92,10 @@ class Receiving:
 class _Batch:
     """What one transaction keeps; ``keys`` are where its messages stand."""
 
-    def __init__(self, connection: sa.Connection, last: int, held: dict[_Key, _Earlier]) -> None:
-        self._connection, self._held = connection, held
+    def __init__(
+        self, connection: sa.Connection, last: int, held: dict[_Key, _Earlier], *, is_clear: bool = False
+    ) -> None:
+        self._connection, self._held, self._is_clear = connection, held, is_clear
         self._rows: list[tuple[Any, ...]] = []
         self._answers: dict[Brought, int] = {}
         self._sequences: dict[tuple[str, str], int] = {}
@@ -110,15 +113,15 @@ class _Batch:
         if earlier.arrival.digest != arrival.digest:
             return self._conflict(offer.conflict())
         if earlier.arrival.state not in _TRIED_AGAIN or earlier.is_new:
-            return _settled(earlier.arrival, is_repeat=True)
+            return _repeated(earlier.arrival)
         if offer.misplaced is not None and self._expected(arrival) not in (None, arrival.sequence):
-            return _settled(earlier.arrival, is_repeat=True)
+            return _repeated(earlier.arrival)
         return self._again(key, earlier, offer)
 
     def _counted(self, key: _Key, offer: Offer, misplaced: Callable[[int], Arrival]) -> Settled:
         arrival, expected = offer.arrival, self._expected(offer.arrival)
         if arrival.sequence == 0:
-            return _settled(misplaced(expected or 1), is_repeat=True)
+            return _repeated(misplaced(expected or 1))
         if expected is not None and arrival.sequence != expected:
             wrong = misplaced(expected)
             return self._keep(key, replace(offer, arrival=wrong, row=stored(wrong)))
@@ -146,21 +149,25 @@ class _Batch:
         word, control = clean(question[0]), clean(question[1])
         its = (word, control, arrival.digest)
         if its in self._answers or answers.known(self._connection, its):
-            return _settled(arrival, is_repeat=True)
+            return _repeated(arrival)
         self._add(row)
         self._answers[its] = self.last
-        return _settled(arrival, is_repeat=False, position=self.last)
+        return self._settled(arrival)
 
     def _keep(self, key: _Key, offer: Offer) -> Settled:
         self._add(offer.row)
         if offer.arrival.control:
             self._held[key] = _Earlier(self.last, offer.arrival, is_new=True)
             self.keys[key] = self.last
-        return _settled(offer.arrival, is_repeat=False, position=self.last)
+        return self._settled(offer.arrival)
 
     def _conflict(self, arrival: Arrival) -> Settled:
         self._add(stored(arrival))
-        return _settled(arrival, is_repeat=False, position=self.last)
+        return self._settled(arrival)
+
+    def _settled(self, arrival: Arrival) -> Settled:
+        """Of the row that was added last."""
+        return Settled(Taken(arrival.state), arrival.answer, False, self.last, self._is_clear)
 
     def _add(self, row: tuple[Any, ...]) -> None:
         self.last += 1
@@ -175,11 +182,11 @@ class _Batch:
             return self._keep(key, offer) if offer.misplaced is None else self._counted(key, offer, offer.misplaced)
         values = dict(zip(COLUMNS, offer.row, strict=True)) | {"id": earlier.arrival.id}
         self._connection.execute(inbox.update().where(where).values(**values))
-        return _settled(arrival, is_repeat=True)
+        return _repeated(arrival)
 
 
-def _settled(arrival: Arrival, *, is_repeat: bool, position: int = 0) -> Settled:
-    return Settled(Taken(arrival.state), arrival.answer, is_repeat, position)
+def _repeated(arrival: Arrival) -> Settled:
+    return Settled(Taken(arrival.state), arrival.answer, True)
 
 
 def _held(
@@ -208,6 +215,7 @@ _LAST = (
 )
 _HIGHEST = sa.select(sa.func.max(inbox.c.position))
 _ALONE = sa.select(sa.func.pg_advisory_xact_lock(0x65736201))
+_ORDERED = "SELECT 1 FROM queue WHERE order_key <> '' LIMIT 1"  # as it is asked in every transaction
 _ROW = sa.select(inbox).where(inbox.c.position == sa.bindparam("its_position"))
 
 

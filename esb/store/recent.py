@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 
 from esb.store.inbox import Arrival, Told
 from esb.store.tables import clean
@@ -15,16 +16,19 @@ class Recent:
     """A stretch of the inbox without gaps, in memory: at most 1,000 events and 4 MiB of them.
 
     Positions have to be told as they are committed, events and others. One that does not follow the last one begins a
-    new stretch: another process, or a commit that failed, has those between.
+    new stretch: another process, or a commit that failed, has those between. ``is_clear``: when the last one was kept
+    nothing that is ordered waited in a queue.
     """
 
     def __init__(self) -> None:
         self._events: deque[Told] = deque()
         self._bytes = 0
         self._after = self._end = 0
+        self.is_clear = False
 
-    def note(self, position: int, event: Arrival | None) -> None:
-        """A row was kept: an event, or None for another one."""
+    def note(self, position: int, event: Arrival | None, *, is_clear: bool = False) -> None:
+        """A row was kept: an event, or None for another one; ``is_clear`` as in ``Settled``."""
+        self.is_clear = is_clear
         if position != self._end + 1:
             self._events.clear()
             self._bytes, self._after = 0, position - 1
@@ -41,7 +45,8 @@ class Recent:
         """As ``cursors.upcoming``; None when it does not reach back so far, or ends at ``after``."""
         if not self._after <= after < self._end:
             return None
-        found = [told for told in self._events if told.position > after and told.event == event]
+        newer = takewhile(lambda told: told.position > after, reversed(self._events))
+        found = [told for told in newer if told.event == event][::-1]
         return (found[:most], found[most - 1].position) if len(found) >= most else (found, self._end)
 
 

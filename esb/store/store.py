@@ -206,7 +206,8 @@ class Store:
             return
         settled = kept.result()
         if settled.position:
-            self.recent.note(settled.position, arrival if settled.state is Taken.EVENT else None)
+            event = arrival if settled.state is Taken.EVENT else None
+            self.recent.note(settled.position, event, is_clear=settled.is_clear)
 
     async def transact(self, work: Callable[[sa.Connection], _T], keys: Sequence[Key] = ()) -> _T:
         """Do ``work`` in the next transaction; its result comes after the commit. Of ``keys`` it adds or removes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from esb.buffer import Where
-from esb.errors import Unavailable
+from esb.errors import Outcome, Unavailable
 from esb.store import Told, cursors, queue, recent
 from esb.store.inbox import events_after, inbox
 from esb.store.tables import exchange
@@ -196,6 +196,48 @@ async def test_what_comes_after_a_stuck_one_of_its_key_goes_into_the_queue_behin
         answers(his.bus)
         await deliver_all(his.bus)
         assert his.seen()[2:] == ["A", "A", "A"]
+
+
+async def test_what_comes_after_a_request_of_its_key_that_waits_goes_into_the_queue_behind_it(tmp_path: Path) -> None:
+    wanted = subscription("{orderNo: $patient}")
+    async with telling(tmp_path, wanted, routes=ORDERED) as his:
+        await his.tell("R", patient="A")
+        await his.until_position(1)
+        assert (await his.bus.ask("slot.free", {"orderNo": "A"}, "K1")).outcome is Outcome.ACCEPTED
+        for patient in ("A", "B"):
+            await his.tell("R", patient=patient)
+        await his.until_position(3)
+        places = [entry.where for entry in await his.bus.pipeline.buffer.list()]
+        assert places == [Where.READY, Where.HELD]
+        assert his.seen() == ["A", "B"], "what came second of A waits behind the request"
+
+
+async def test_the_queue_is_asked_only_when_something_may_wait_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    has_ordered = queue.has_ordered
+
+    def seen(connection: Any, endpoint: str) -> bool:
+        asked.append(endpoint)
+        return has_ordered(connection, endpoint)
+
+    monkeypatch.setattr(queue, "has_ordered", seen)
+    wanted = subscription("{orderNo: $patient}")
+    async with telling(tmp_path, wanted, routes=ORDERED) as his:
+        await his.tell("R", patient="A")
+        await his.until_position(1)
+        before = len(asked)
+        await his.tell("R", "R", patient="A")
+        await his.until_position(3)
+        assert before > 0
+        assert his.bus.store.is_shared or len(asked) == before, "another process may have put something there"
+        his.bus.his.does("Free", Unavailable("cannot connect"))
+        await his.tell("R", patient="A")
+        await his.until_position(4)
+        await his.tell("R", patient="A")
+        await his.until_position(5)
+        assert len(asked) > before, "one of its key waits"
 
 
 async def test_a_once_is_never_sent_before_it_is_kept(tmp_path: Path) -> None:

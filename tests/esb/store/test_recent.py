@@ -37,6 +37,15 @@ def test_it_knows_what_comes_behind_a_position_and_up_to_where() -> None:
     assert positions(one.upcoming("report.released", 4, 2)) == ([5, 6], 6)
 
 
+def test_nothing_waited_when_the_last_one_was_kept() -> None:
+    one = filled(5)
+    assert not one.is_clear
+    one.note(6, None, is_clear=True)
+    assert one.is_clear
+    one.note(7, arrival(7))
+    assert not one.is_clear
+
+
 def test_it_says_nothing_of_what_it_has_not_seen() -> None:
     one = filled(5, 6)
     assert one.upcoming("report.released", 3, 100) is None
