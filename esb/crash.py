@@ -43,10 +43,13 @@ INBOUND: Final = ("before_kept", "after_kept_before_answer")
 BROKERED: Final = ("after_commit_before_publish", "after_publish_before_mark", "after_claim_before_broker_ack")
 """Between the store and the broker."""
 
-STARTED: Final = ("during_migration",)
-"""Before the transaction that brings the tables up to this release is committed."""
+STARTED: Final = ("during_proof", "during_migration")
+"""What must be shown of a large journal before, and before the transaction that brings the tables up is committed."""
 
-POINTS: Final = tuple(dict.fromkeys((*QUEUED, *DIRECT, *SETTLED, *INBOUND, *BROKERED, *STARTED)))
+PRUNED: Final = ("during_cut", "during_fold")
+"""A part of the journal is made or dropped: before the commit."""
+
+POINTS: Final = tuple(dict.fromkeys((*QUEUED, *DIRECT, *SETTLED, *INBOUND, *BROKERED, *STARTED, *PRUNED)))
 _KILLED = 137
 
 

@@ -14,14 +14,14 @@ from esb.store.ordering import Key
 from esb.store.tables import Row, State, exchange, idempotency
 from esb.store.writer import packed
 
+_LARGEST = 500
 _Key = tuple[str, str, str]
 _KEY_NAMES = ("operation", "principal", "key", "fingerprint", "exchange", "again")
 _KEY = ("text", "text", "text")
 _HELD = {
     join: (
-        f") SELECT {', '.join(f'idempotency.{name}' for name in _KEY_NAMES)}, exchange.state "
-        f"FROM asked {join} idempotency USING (operation, principal, key) "
-        "LEFT JOIN exchange ON exchange.id = idempotency.exchange"
+        f") SELECT {', '.join(f'idempotency.{name}' for name in _KEY_NAMES)} "
+        f"FROM asked {join} idempotency USING (operation, principal, key)"
     )
     for join in ("JOIN", "CROSS JOIN")
 }
@@ -95,9 +95,18 @@ class _Claims:
     def _read(self, keys: Sequence[_Key]) -> None:
         join = "CROSS JOIN" if self._connection.dialect.name == "sqlite" else "JOIN"
         asked = "WITH asked(operation, principal, key) AS ("
-        for found in many.with_rows(self._connection, asked, _KEY, keys, _HELD[join]):
-            for one in found:
-                self._held[one[0], one[1], one[2]] = _Holder(one[3], one[4], one[5], State(one[6] or State.UNKNOWN))
+        found = [one for some in many.with_rows(self._connection, asked, _KEY, keys, _HELD[join]) for one in some]
+        states = self._states([one[4] for one in found])
+        for one in found:
+            self._held[one[0], one[1], one[2]] = _Holder(one[3], one[4], one[5], states.get(one[4], State.UNKNOWN))
+
+    def _states(self, ids: Sequence[str]) -> dict[str, State]:
+        """A join would look into every part that the journal has."""
+        states: dict[str, State] = {}
+        for at in range(0, len(ids), _LARGEST):
+            of = sa.select(exchange.c.id, exchange.c.state).where(exchange.c.id.in_(ids[at : at + _LARGEST]))
+            states.update((one, State(state)) for one, state in self._connection.execute(of))
+        return states
 
     def _read_alone(self, keys: Sequence[_Key]) -> None:
         """Another process may be taking one that was free again: that is waited for, and then seen."""

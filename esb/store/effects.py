@@ -33,17 +33,14 @@ class Earlier(NamedTuple):
 
 _KEY = sa.and_(*(idempotency.c[name] == sa.bindparam(f"its_{name}") for name in ("operation", "principal", "key")))
 _MINE = sa.and_(_KEY, idempotency.c.exchange == sa.bindparam("its_exchange"))
-_HELD = (
-    sa.select(idempotency.c.fingerprint, idempotency.c.exchange, idempotency.c.again, exchange.c.state)
-    .select_from(idempotency.outerjoin(exchange, exchange.c.id == idempotency.c.exchange))
-    .where(_KEY)
-)
+_HELD = sa.select(idempotency.c.fingerprint, idempotency.c.exchange, idempotency.c.again).where(_KEY)
 _CLAIM = idempotency.insert()
 _RECLAIM = idempotency.update().where(_KEY, idempotency.c.again)
 _OPEN_AGAIN = idempotency.update().where(_MINE)
 _RELEASE = idempotency.delete().where(_MINE)
 _INSERT = exchange.insert()
 _OF = exchange.c.id == sa.bindparam("its_id")
+_STATE = sa.select(exchange.c.state).where(_OF)
 _OWNED = exchange.c.owner == sa.bindparam("its_owner")
 _SENT = (
     exchange.update()
@@ -98,7 +95,8 @@ def _claim(connection: sa.Connection, row: Row) -> Earlier | None:
         taken = {"operation": row.operation, "principal": row.principal, "key": row.key}
         connection.execute(_CLAIM, {**taken, "fingerprint": row.fingerprint, "exchange": row.id, "again": False})
         return None
-    return Earlier(held.exchange, held.fingerprint == row.fingerprint, State(held.state or State.UNKNOWN))
+    state = connection.scalar(_STATE, {"its_id": held.exchange})
+    return Earlier(held.exchange, held.fingerprint == row.fingerprint, State(state or State.UNKNOWN))
 
 
 def _key(row: Row) -> dict[str, str]:

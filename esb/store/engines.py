@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from esb.errors import ConfigError, Finding
 from esb.store import files, migrations
+from esb.store.migrations.proof import proved
 from esb.store.tables import SCHEMA_VERSION, readable, version_of
 
 _LOCK_MS, _STATEMENT_MS, _IDLE_MS = 5_000, 30_000, 5_000
@@ -107,7 +108,7 @@ def transaction(url: str, *, writes: bool = True) -> Iterator[sa.Connection]:
 
 def open_up(engine: sa.Engine) -> None:
     """Bring the tables up to this release; raises ``ConfigError`` for those of a release that is too new."""
-    with engine.connect() as connection:
+    with proved(engine), engine.connect() as connection:
         begin(connection)
         migrations.upgrade(connection)
         if not readable(connection):

@@ -48,6 +48,11 @@ def run(url: str, *statements: str) -> list[tuple[object, ...]]:
     return rows
 
 
+def is_ours(name: str | None, kind: str, _: object) -> bool:
+    """But for alembic's own table and the parts of the journal."""
+    return kind != "table" or not str(name).startswith(("alembic_", "exchange_"))
+
+
 def made_by_schema_3(url: str) -> None:
     """As the release before revisions left it, with an exchange under way."""
     engine = engine_of(url)
@@ -84,7 +89,7 @@ def test_no_revision_looks_at_the_tables_as_they_are_now() -> None:
     for file in (Path(migrations.__file__).parent / "versions").glob("*.py"):
         nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
         ours = {str(node.module) for node in nodes if str(node.module).startswith("esb")}
-        assert ours <= {"esb.store.migrations.lacking"}, file.name
+        assert ours <= {"esb.clock", "esb.store.migrations.lacking"}, file.name
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -94,9 +99,7 @@ def test_the_revisions_make_the_tables_that_the_release_works_with(url: str, is_
     engine = engine_of(url)
     open_up(engine)
     with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"include_name": lambda name, *_: name != "alembic_version"}
-        )
+        context = MigrationContext.configure(connection, opts={"include_name": is_ours})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 

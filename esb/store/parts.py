@@ -1,0 +1,177 @@
+"""The journal on PostgreSQL in parts by ranges of ids: a day goes at once, by dropping its table.
+
+An id begins with its time, so a range of ids is a time and the primary key stays the id alone. The ranges have no gap
+and no end: what is older than the first day has a part, and so has what is later than the last. Parts are made some
+days ahead by cutting the last one, and go by folding a day into its neighbour, which takes what must stay and the
+range. Each is one short transaction; nobody waits for it longer than ``_WAIT``, for it gives up first. A file is one
+part and stays one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import NamedTuple, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from esb import crash
+from esb.clock import SHANGHAI, first_id
+from esb.store.tables import Row, StoreError
+
+_T = TypeVar("_T")
+AHEAD = 7
+"""Days that have a part before they begin."""
+LARGEST = 32 * 1024 * 1024
+"""Bytes of a part that may still grow: the database reads all of it while others wait."""
+_INDEXES, _AT_ONCE, _LEAST = 10, 12, 16
+MOST = 1000
+"""Rows that a part which goes may leave behind."""
+_WAIT = "50ms"
+_ONE_AT_A_TIME = 0x65736206
+_BUSY = "55P03"
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_BOUNDS = re.compile(r"FOR VALUES FROM \((?:MINVALUE|'(\w*)')\) TO \((?:MAXVALUE|'(\w*)')\)")
+_PARTS = sa.text(
+    "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+    "WHERE i.inhparent = CAST('exchange' AS regclass)"
+)
+_COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
+
+
+class Busy(StoreError):
+    """Others were at the journal all the time; nothing was changed."""
+
+
+class Part(NamedTuple):
+    """A table with the exchanges from ``low`` on and before ``high``; both are beginnings of ids, empty for no end."""
+
+    name: str
+    low: str
+    high: str
+
+    @property
+    def span(self) -> timedelta:
+        """How many days it has; of one without an end all."""
+        return day_of(self.high) - day_of(self.low) if self.low and self.high else timedelta.max
+
+
+WHOLE = Part("exchange", "", "")
+
+
+def parts(connection: sa.Connection) -> list[Part]:
+    """All of them, oldest first."""
+    if connection.dialect.name != "postgresql":
+        return [WHOLE]
+    found = [Part(name, *_bounds(text)) for name, text in connection.execute(_PARTS)]
+    return sorted(found, key=lambda part: part.low) or [WHOLE]
+
+
+def width(connection: sa.Connection, kept: timedelta) -> timedelta:
+    """One day, or as many as leave room for ``kept`` in the database's table of locks.
+
+    Who looks into all parts locks each with its indexes: a dozen must be able to do so at once.
+    """
+    query = "SELECT current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int"
+    locks = int(connection.exec_driver_sql(query).scalar_one())
+    most = max(_LEAST, locks // (_AT_ONCE * (1 + _INDEXES)))
+    return timedelta(days=-(-(kept.days + AHEAD) // most))
+
+
+def cut(connection: sa.Connection, today: date, kept: timedelta) -> bool:
+    """Close the last part after its first day, or ``width`` of days, and begin another; False when there is enough
+    ahead.
+
+    Of days that had none there is one part up to ``today``. Raises ``Busy``.
+    """
+
+    def work() -> bool:
+        last = parts(connection)[-1]
+        if last == WHOLE or day_of(last.low) >= today + timedelta(days=AHEAD):
+            return False
+        day = max(day_of(last.low) + width(connection, kept), today)
+        new = Part(f"exchange_{day:%Y%m%d}", bound(day), "")
+        run = connection.exec_driver_sql
+        run(f"CREATE TABLE {new.name} (LIKE exchange INCLUDING ALL)")
+        run("LOCK TABLE ONLY exchange IN ACCESS EXCLUSIVE MODE")
+        run(f"ALTER TABLE exchange DETACH PARTITION {last.name}")
+        run(f"INSERT INTO {new.name} ({_COLUMNS}) SELECT {_COLUMNS} FROM {last.name} WHERE id >= '{new.low}'")
+        run(f"DELETE FROM {last.name} WHERE id >= '{new.low}'")
+        _attach(connection, last._replace(high=new.low))
+        _attach(connection, new)
+        crash.at("during_cut")
+        return True
+
+    return _alone(connection, work)
+
+
+def fold(
+    connection: sa.Connection, into: Part, part: Part, staying: Callable[[sa.Connection, Part, int], Sequence[str]]
+) -> bool:
+    """Drop ``part``; the rows that are ``staying`` and its range go to the part before it.
+
+    False, and nothing is done, when one is too large for that. Raises ``Busy``.
+    """
+
+    def work() -> bool:
+        run = connection.exec_driver_sql
+        if _size(connection, into) > LARGEST or len(staying(connection, part, MOST + 1)) > MOST:
+            return False
+        run("LOCK TABLE ONLY exchange IN ACCESS EXCLUSIVE MODE")
+        stay = list(staying(connection, part, MOST + 1))
+        if len(stay) > MOST or not {into, part} <= set(parts(connection)):
+            return False
+        run(f"ALTER TABLE exchange DETACH PARTITION {into.name}")
+        run(f"ALTER TABLE exchange DETACH PARTITION {part.name}")
+        moved = f"INSERT INTO {into.name} ({_COLUMNS}) SELECT {_COLUMNS} FROM {part.name} WHERE id = ANY(%s)"
+        run(moved, (stay,))
+        run(f"DROP TABLE {part.name}")
+        _attach(connection, into._replace(high=part.high))
+        crash.at("during_fold")
+        return True
+
+    return _alone(connection, work)
+
+
+def bound(day: date) -> str:
+    """The least id of a day."""
+    return first_id(datetime.combine(day, time(), SHANGHAI))
+
+
+def day_of(of_bound: str) -> date:
+    """The day whose ``bound`` it is."""
+    stamp = 0
+    for digit in of_bound[:10]:
+        stamp = stamp * 32 + _DIGITS.index(digit)
+    return datetime.fromtimestamp(stamp / 1000, SHANGHAI).date()
+
+
+def _attach(connection: sa.Connection, part: Part) -> None:
+    low, high = (f"'{part.low}'" if part.low else "MINVALUE"), (f"'{part.high}'" if part.high else "MAXVALUE")
+    connection.exec_driver_sql(f"ALTER TABLE exchange ATTACH PARTITION {part.name} FOR VALUES FROM ({low}) TO ({high})")
+
+
+def _bounds(text: str) -> tuple[str, str]:
+    found = _BOUNDS.fullmatch(text)
+    if found is None:
+        raise StoreError(f"the journal has a part that is not the bus's: {text}")
+    return found[1] or "", found[2] or ""
+
+
+def _size(connection: sa.Connection, part: Part) -> int:
+    found = connection.exec_driver_sql(f"SELECT pg_relation_size('{part.name}')").scalar_one()
+    return int(found)
+
+
+def _alone(connection: sa.Connection, work: Callable[[], _T]) -> _T:
+    """Two processes never do it at a time, and nobody waits behind us for long."""
+    try:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
+        return work()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _BUSY:
+            raise
+        raise Busy("the journal was busy") from None
