@@ -84,3 +84,11 @@ def crockford(value: int, length: int) -> str:
 def first_id(moment: datetime) -> str:
     """The least id that could have been made at ``moment``: what was made before it sorts before it."""
     return crockford(max(0, int(moment.timestamp() * 1000)), 10)
+
+
+def moment_of(id: str) -> datetime:
+    """When an id was made; raises ``ValueError`` for what is none."""
+    milliseconds = 0
+    for digit in id[:10]:
+        milliseconds = milliseconds * 32 + _ALPHABET.index(digit)
+    return datetime.fromtimestamp(milliseconds / 1000, SHANGHAI)

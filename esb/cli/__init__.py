@@ -9,6 +9,7 @@ import click
 
 from esb import __version__
 from esb.cli import audit, checks, editing, events, journal, looking, messages, queue, replay, shadow
+from esb.cli import received as received  # a part of journal
 from esb.cli.common import guarded, routes_option, settings_of
 from esb.hl7.commands import hl7
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import IO, Any, cast
@@ -24,7 +24,7 @@ _TEXTS = (
 )
 
 
-def _moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+def moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
     """``2026-01-15``, ``2026-01-15T09:30``, or so long ago: ``90m``, ``6h``, ``3d``."""
     from esb.clock import SHANGHAI, SystemClock
     from esb.config.values import seconds
@@ -36,19 +36,19 @@ def _moment(context: click.Context, option: click.Parameter, text: str | None) -
     except ValueError:
         pass
     try:
-        moment = datetime.fromisoformat(text)
+        told = datetime.fromisoformat(text)
     except ValueError:
         raise click.BadParameter("write 2026-01-15, 2026-01-15T09:30, or how long ago: 90m, 6h, 3d") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI)
+    return told if told.tzinfo else told.replace(tzinfo=SHANGHAI)
 
 
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that ``query_of`` makes a query of."""
     command = click.option("--id", "ids", multiple=True, help="This exchange; may be given several times.")(command)
-    command = click.option("--since", callback=_moment, metavar="TIME", help="Since 2026-01-15T09:30, or 6h ago.")(
+    command = click.option("--since", callback=moment, metavar="TIME", help="Since 2026-01-15T09:30, or 6h ago.")(
         command
     )
-    command = click.option("--until", callback=_moment, metavar="TIME", help="Before that time.")(command)
+    command = click.option("--until", callback=moment, metavar="TIME", help="Before that time.")(command)
     states = click.Choice(_STATES)
     command = click.option("--state", "states", multiple=True, type=states, help="That stands there.")(command)
     command = click.option(
@@ -118,21 +118,27 @@ def journal_show(exchange: str, unmask: bool, reason: str | None) -> None:
 @click.option("--reason", type=REASON, required=True, help="What it is for; kept in the audit with your name.")
 def journal_export(output: str | None, unmask: bool, reason: str, **options: Any) -> None:
     """Write exchanges as JSON lines, the newest first, as many as there are."""
-    from esb.codecs import json
 
     def write(desk: Any) -> int:
-        count = 0
-        with _writing(output) as file:
-            for tree in desk.export(query_of(desk, **options), reason, unmask=unmask):
-                file.write(json.encode(tree) + b"\n")
-                count += 1
-        return count
+        return writing(output, desk.export(query_of(desk, **options), reason, unmask=unmask))
 
     click.echo(f"{at_desk(write)} exchanges", err=True)
 
 
+def writing(output: str | None, trees: Iterable[Any]) -> int:
+    """Write them as JSON lines into a file, standard output for None; how many there were."""
+    from esb.codecs import json
+
+    count = 0
+    with _opened(output) as file:
+        for tree in trees:
+            file.write(json.encode(tree) + b"\n")
+            count += 1
+    return count
+
+
 @contextmanager
-def _writing(output: str | None) -> Iterator[IO[bytes]]:
+def _opened(output: str | None) -> Iterator[IO[bytes]]:
     if output is None:
         yield sys.stdout.buffer
         return

@@ -38,7 +38,7 @@ def _shown(told: Told, known: Mapping[str, Event]) -> dict[str, Tree]:
     if event is None:
         body: Tree = "the contract has no such event"
     else:
-        body = _masked(json.decode(told.body), (), event) if told.body else "it is damaged"
+        body = masked(json.decode(told.body), event) if told.body else "it is damaged"
     return {
         "position": told.position,
         "event": told.event,
@@ -49,12 +49,12 @@ def _shown(told: Told, known: Mapping[str, Event]) -> dict[str, Tree]:
     }
 
 
-def _masked(tree: Tree, path: tuple[str, ...], event: Event) -> Tree:
+def masked(tree: Tree, event: Event, path: tuple[str, ...] = ()) -> Tree:
     """What the contract calls a patient's is hidden; what looks like somebody's number is masked as in logs."""
     if path in event.phi:
         return "***"
     if isinstance(tree, dict):
-        return {name: _masked(value, (*path, name), event) for name, value in tree.items()}
+        return {name: masked(value, event, (*path, name)) for name, value in tree.items()}
     if isinstance(tree, list):
-        return [_masked(item, (*path, _ITEM), event) for item in tree]
+        return [masked(item, event, (*path, _ITEM)) for item in tree]
     return mask(tree) if isinstance(tree, str) else tree

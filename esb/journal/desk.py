@@ -15,6 +15,8 @@ from esb.clock import Clock
 from esb.config.settings import Settings
 from esb.config.subjects import load_blind, needed
 from esb.contract import load_contract
+from esb.journal import received
+from esb.journal.received import Wanted
 from esb.journal.search import Found, Query, find, page, related, stream
 from esb.journal.showing import Shower
 from esb.model import Tree
@@ -22,7 +24,7 @@ from esb.store.engines import transaction
 
 
 class NotFoundError(Exception):
-    """The journal does not have the exchange; the text says which."""
+    """The journal does not have the exchange or message; the text says which."""
 
 
 class Page(NamedTuple):
@@ -37,7 +39,8 @@ class Desk:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
-        self._operations = load_contract(settings.schemas).operations
+        contract = load_contract(settings.schemas)
+        self._operations, self._events = contract.operations, contract.events
 
     def marks(self, patient: str) -> tuple[str, ...]:
         """What may stand for a patient in the journal; the number itself goes no further."""
@@ -72,6 +75,30 @@ class Desk:
             for found in stream(connection, query, bodies=True):
                 yield shower.whole(found)
 
+    def received(self, wanted: Wanted, *, before: int = 0, most: int = 100) -> Page:
+        """Messages that systems sent us, the newest first."""
+        with self._reading() as connection:
+            found = received.page(connection, wanted, before=before, most=most + 1)
+        more = str(found[most - 1].position) if len(found) > most else ""
+        return Page([received.line(one) for one in found[:most]], more)
+
+    def received_one(self, which: str, *, unmask: str = "") -> dict[str, Tree]:
+        """One by its position or its id, with all that it holds; ``unmask`` is the reason to show patient data."""
+        if unmask:
+            self._audit("unmask", f"inbox/{which}", unmask, {})
+        with self._reading() as connection:
+            found = received.find(connection, which)
+        if found is None:
+            raise NotFoundError(f"the inbox has no message {which}")
+        return received.whole(found, self._events, bare=bool(unmask))
+
+    def received_export(self, wanted: Wanted, reason: str, *, unmask: bool = False) -> Iterator[dict[str, Tree]]:
+        """As ``export``."""
+        self._audit("export", "inbox", reason, {"query": asked(wanted), "unmasked": unmask})
+        with self._reading() as connection:
+            for found in received.stream(connection, wanted):
+                yield received.whole(found, self._events, bare=unmask)
+
     def _audit(self, action: str, on: str, reason: str, details: dict[str, Any]) -> None:
         act = audit.Act(self._clock.now(), audit.actor(), action, on, reason, details)
         with transaction(self._settings.store) as connection:
@@ -83,9 +110,9 @@ class Desk:
             yield connection
 
 
-def asked(query: Query) -> dict[str, Tree]:
+def asked(query: Query | Wanted) -> dict[str, Tree]:
     """What of a query was said, for the audit: patients are in it as marks."""
-    values = {name: getattr(query, name) for name in Query.__dataclass_fields__}
+    values = {name: getattr(query, name) for name in query.__dataclass_fields__}
     return {name: _plain(value) for name, value in values.items() if value}
 
 

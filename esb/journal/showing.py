@@ -45,7 +45,7 @@ class Shower:
             tree = _json(found.bodies[name], name, broken)
             shown[name] = self._canonical(tree, operation, getattr(operation, phi, {}))
         for name in ("sent", "raw"):
-            shown[name] = self._wire(found.bodies[name])
+            shown[name] = wire(found.bodies[name], bare=self._bare)
         return {**shown, "broken": broken} if broken else shown
 
     def _details(self, found: Found, broken: dict[str, str]) -> Tree:
@@ -64,20 +64,20 @@ class Shower:
 
         return _each(tree, (), shown)
 
-    def _wire(self, data: bytes) -> Tree:
-        """None when nothing was; else its format, its size and, where it can be read, what it says."""
-        if not data:
-            return None
-        tree = _decoded(data)
-        shown: dict[str, Tree] = {"bytes": len(data)}
-        if tree is None:
-            text = data.decode("utf-8", "backslashreplace")
-            return {**shown, "text": text} if self._bare else shown
-        content = tree if self._bare else _each(tree, (), lambda _, value: _formed(value))
-        return {**shown, "format": guess(data.strip(FRAME)), "content": content}
-
     def _text(self, text: str) -> str:
         return text if self._bare else mask(text)
+
+
+def wire(data: bytes, *, bare: bool) -> Tree:
+    """None when nothing was; else its format, its size and, where it can be read, what it says."""
+    if not data:
+        return None
+    tree = _decoded(data)
+    shown: dict[str, Tree] = {"bytes": len(data)}
+    if tree is None:
+        return {**shown, "text": data.decode("utf-8", "backslashreplace")} if bare else shown
+    content = tree if bare else _each(tree, (), lambda _, value: _formed(value))
+    return {**shown, "format": guess(data.strip(FRAME)), "content": content}
 
 
 def _decoded(data: bytes) -> Tree:
