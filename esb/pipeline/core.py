@@ -29,7 +29,7 @@ from esb.pipeline.versions import Versions
 from esb.policies.cache import Cache
 from esb.policies.retry import Retry
 from esb.spi import Answers
-from esb.store import Earlier, State, Store, StoreError
+from esb.store import Earlier, State, Store, StoreError, Unsettled
 
 _T = TypeVar("_T")
 _DRAIN_S = 10.0
@@ -81,8 +81,8 @@ class Pipeline:
         self.forwarding = Forwarding(self._backlog, self._asking, self._journal, clock)
 
     async def start(self) -> None:
-        """Open the store and settle what a crash left behind; when it raises ``ConfigError``, for what cannot be used, or
-        ``StoreError``, everything is closed again.
+        """Open the store and settle what a crash left behind; raises ``ConfigError`` for what cannot be used, and
+        ``StoreError``: then everything is closed again.
         """
         try:
             await self._store.start()
@@ -322,6 +322,9 @@ class Pipeline:
         try:
             earlier = await opening
             return await self._repeated(record, earlier) if earlier else None
+        except Unsettled as error:
+            told = self._journal.unsettled if record.lane.is_queued else self._journal.not_kept
+            return told(record, error)
         except StoreError as error:
             return self._journal.not_kept(record, error)
 

@@ -14,6 +14,7 @@ from esb.observe import get_logger
 from esb.pipeline import endings
 from esb.pipeline.parts import Ending, Record
 from esb.store import Earlier, Fate, Fenced, Row, State, Store, StoreError
+from esb.store.accepting import keep
 from esb.store.withdrawing import withdraw
 
 _TRY_AGAIN_S = 5.0
@@ -33,10 +34,11 @@ class Journal:
         self._unsure: list[str] = []
         self._not_kept: set[str] = set()
         self._withdrawing: asyncio.Task[None] | None = None
+        self._finding_out: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Give up what could not be written; the next start finds it unfinished."""
-        late: list[asyncio.Task[Any]] = [*self._late.values(), *filter(None, [self._withdrawing])]
+        late: list[asyncio.Task[Any]] = [*self._late.values(), *filter(None, [self._withdrawing]), *self._finding_out]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
@@ -62,6 +64,26 @@ class Journal:
             self._withdrawing = asyncio.get_running_loop().create_task(self._withdraw())
         ending = Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
         return self.end(record, ending)
+
+    def unsettled(self, record: Record, error: StoreError) -> Result:
+        """The answer to one that may have been accepted: then another process may deliver it, so it is not taken back.
+
+        When the store is back an exchange that it does not have gets its end, so that its caller may know.
+        """
+        reason = str(error)
+        not_kept = self._row(record, State.UNAVAILABLE, Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=reason))
+        if len(self._finding_out) < _MOST_UNSURE:
+            task = asyncio.get_running_loop().create_task(self._find_out(not_kept))
+            self._finding_out.add(task)
+            task.add_done_callback(self._finding_out.discard)
+        return self.tell(record, Ending(Outcome.UNKNOWN, "outcome_unknown", reason=reason))
+
+    async def _find_out(self, not_kept: Row) -> None:
+        while True:
+            try:
+                return await self._store.transact(lambda one: keep(one, [(not_kept, None)]))
+            except StoreError:
+                await self._sleep(_WITHDRAW_AGAIN_S)
 
     async def _withdraw(self) -> None:
         while self._unsure:

@@ -6,7 +6,7 @@ from esb.store.effects import Earlier, Fate
 from esb.store.inbox import Arrival, Settled, Taken, Told
 from esb.store.pruning import Kept, Pruner
 from esb.store.store import Store
-from esb.store.tables import Fenced, Row, State, StoreError
+from esb.store.tables import Fenced, Row, State, StoreError, Unsettled
 
 __all__ = [
     "Arrival",
@@ -22,4 +22,5 @@ __all__ = [
     "StoreError",
     "Taken",
     "Told",
+    "Unsettled",
 ]

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from esb.observe import Metrics, get_logger
 from esb.store import driver
 from esb.store.leases import Instance
-from esb.store.tables import Fenced, StoreError
+from esb.store.tables import Fenced, Unsettled
 
 _T = TypeVar("_T")
 _SERIALIZATION, _DEADLOCK, _LOCK_TIMEOUT = "40001", "40P01", "55P03"
@@ -120,7 +120,7 @@ class SharedCommits:
         yield None
 
     def _is_committed(self, number: str) -> bool:
-        """What became of the transaction of this number; raises ``StoreError`` when that cannot be found out."""
+        """What became of the transaction of this number; raises ``Unsettled`` when that cannot be found out."""
         for wait in (*_WAITS_S, *_WAITS_S):
             try:
                 with self._engine.connect() as connection:
@@ -130,7 +130,7 @@ class SharedCommits:
             if status != "in progress":
                 return bool(status == "committed")
             self._sleep(wait)
-        raise StoreError("the database went away during a commit and did not come back")
+        raise Unsettled("the database went away during a commit and did not come back")
 
 
 class _Attempt:

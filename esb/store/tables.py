@@ -24,6 +24,10 @@ class StoreError(Exception):
     """The store did not take it: full, locked, gone. What should have been written was not."""
 
 
+class Unsettled(StoreError):
+    """The store went away in the middle of a commit and did not come back: nobody knows whether it was made."""
+
+
 class Fenced(StoreError):
     """Refused: this process was silent for longer than its lease, and another has its work. Not to be tried again."""
 

@@ -19,7 +19,7 @@ from esb.store.bodies import pack, unpack
 from esb.store.commits import Commits, OwnCommits
 from esb.store.many import insert
 from esb.store.ordering import Key, keep_order
-from esb.store.tables import Fenced, Row, StoreError, clean, exchange
+from esb.store.tables import Fenced, Row, StoreError, Unsettled, clean, exchange
 
 _T = TypeVar("_T")
 _LARGEST_BATCH = 2000
@@ -225,4 +225,6 @@ def _failure(error: Exception) -> StoreError:
 
 def _is_of_one(error: Exception) -> bool:
     """True when one work is at fault, so that the others may be written without it."""
+    if isinstance(error, Unsettled):
+        return False
     return isinstance(error, IntegrityError | DataError) or not isinstance(error, DBAPIError | PoolTimeout)

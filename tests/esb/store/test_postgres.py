@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from esb.errors import ConfigError
 from esb.observe import Metrics
-from esb.store import Fate, Fenced, State, Store, StoreError, engines
+from esb.store import Fate, Fenced, State, Store, StoreError, Unsettled, engines
 from tests import postgres
 from tests.esb.kit import until
 from tests.esb.store.cut import cut
@@ -366,3 +366,29 @@ async def test_who_is_stopped_in_the_middle_of_a_transaction_keeps_nobody_out(
     assert await sleeping == 3
     assert rows_of(url, "SELECT state, reason FROM exchange") == [("sent", "slept")]
     await sleeper.close()
+
+
+async def test_a_commit_of_which_nobody_can_say_whether_it_was_made_is_told_as_that(url: str) -> None:
+    """F13: the database goes away at the commit and stays away. Nothing of it is done again."""
+    name = url.rpartition("/")[2]
+    with cut(url) as (way, knife):
+        store = Store(way, Metrics(), linger_s=0.001)
+        await store.start()
+        store._writer.commits._sleep = lambda seconds: None  # type: ignore[attr-defined]
+        ready, done = threading.Event(), itertools.count()
+        held = asyncio.ensure_future(store.transact(lambda _: ready.wait(10)))
+        await asyncio.sleep(0)
+
+        def work(_: sa.Connection) -> int:
+            knife.arm = "after"
+            return next(done)
+
+        two = [asyncio.ensure_future(store.transact(work)) for _ in range(2)]
+        await asyncio.sleep(0)
+        postgres.do(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        ready.set()
+        found = await asyncio.gather(held, *two, return_exceptions=True)
+        postgres.do(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await store.close()
+    assert [type(one) for one in found[1:]] == [Unsettled, Unsettled]
+    assert next(done) == 2
