@@ -1,7 +1,8 @@
 """The MLLP listener of the real process: closed loop, 1 kB ADT, mapped to an event, acknowledged after its commit.
 
 ``python -m bench.listener [--json] [--quick]``. The sender is a process of its own; both share the machine's cores. The
-baseline of latency is one fdatasync of a page, measured in the same run on the same file system.
+baselines of latency are one fdatasync of a page and one commit of one row by sqlite3 alone, measured in the same run on
+the same file system: below the second nothing can answer that keeps its messages in SQLite.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -101,6 +103,24 @@ def fdatasync_ms(folder: Path, count: int = 200) -> float:
     return sorted(times)[count // 2] * 1000
 
 
+def commit_ms(file: Path, count: int = 200) -> float:
+    """The median of one message committed by sqlite3 alone: the statements of the store, in one thread."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous=FULL")
+        position, *rest = database.execute("SELECT * FROM inbox ORDER BY position DESC LIMIT 1").fetchone()
+        insert = f"INSERT INTO inbox VALUES ({', '.join('?' * (len(rest) + 1))})"
+        look = "SELECT position FROM inbox_key WHERE endpoint = '' AND sender = '' AND control = ?"
+        times = []
+        for number in range(1, count + 1):
+            began = time.perf_counter()
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(look, (str(number),)).fetchall()
+            database.execute(insert, (position + number, *rest))
+            database.execute("COMMIT")
+            times.append(time.perf_counter() - began)
+    return sorted(times)[count // 2] * 1000
+
+
 def measure(seconds: float, messages: int) -> list[Row]:
     """Every row of the table."""
     with tempfile.TemporaryDirectory(prefix="bench-listener-", dir=disk()) as name:
@@ -122,6 +142,8 @@ def measure(seconds: float, messages: int) -> list[Row]:
             half = server.load(32, seconds, "D", HALF_LOAD)
             rows.append(row(f"p99 at {HALF_LOAD:.0f} msg/s, 32 connections", half.p99, "ms", "<= 50"))
             rows.append(_flat(server, messages))
+        floor = commit_ms(folder / "esb.db")
+        rows.insert(1, row("p50 at 1 connection, against one commit by sqlite3", one.p50, "ms", "<= 6", floor))
     with without_store() as server:
         server.load(8, 1.0, "W")
         rows.append(row("32 connections, nothing kept", server.load(32, seconds, "E").rate, "msg/s", ">= 6000"))

@@ -41,7 +41,7 @@ class Commits(Protocol):
 
 class OwnCommits:
     """Of a file. One connection for all transactions: what it has written it need not read again. After one that failed
-    another connection is taken.
+    another connection is taken. The driver begins and commits: SQLAlchemy's way costs 10 us and more each time.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -52,9 +52,12 @@ class OwnCommits:
         """See ``Commits``."""
         connection, self._connection = self._connection or self._engine.connect(), None
         try:
-            with connection.begin():
-                driver.run(connection, "BEGIN IMMEDIATE")
-                result = work(connection)
+            driver.run(connection, "BEGIN IMMEDIATE")
+            result = work(connection)
+            if connection.in_transaction():  # a statement of SQLAlchemy's was among them
+                connection.commit()
+            else:
+                driver.run(connection, "COMMIT")
         except BaseException:
             connection.close()
             raise

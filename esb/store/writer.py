@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -73,8 +74,8 @@ class Writer:
         self._linger_s = linger_s
         self._works: deque[_Waiting] = deque()
         self._rows: deque[Row] = deque()
-        self._some = threading.Event()
-        self._urgent = threading.Event()
+        self._calls: SimpleQueue[bool] = SimpleQueue()
+        self._is_called = self._is_urged = False
         self._added = self._taken = 0  # bytes; each is changed by one thread only
         self._gather_s = 0.0
         self._stopping = False
@@ -98,8 +99,7 @@ class Writer:
     def stop(self) -> None:
         """Write what is there and end; blocks."""
         self._stopping = True
-        self._urgent.set()
-        self._some.set()
+        self._urge()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -108,8 +108,9 @@ class Writer:
             return self._failed([row], StoreError("the store is closed"))
         self._rows.append(row)
         self._added += _size(row)
-        if not self._some.is_set():
-            self._some.set()
+        if not self._is_called:
+            self._is_called = True
+            self._calls.put(False)
 
     async def do(self, work: Callable[[sa.Connection], _T], keys: Sequence[Key] = ()) -> _T:
         """Run ``work`` in the next transaction; raises ``StoreError`` when that did not commit.
@@ -131,28 +132,36 @@ class Writer:
             return future
         self._added += size
         self._works.append(_Waiting(many, item, size, keys, future))
-        if not self._urgent.is_set():
-            self._urgent.set()
-            self._some.set()
+        self._urge()
         return future
+
+    def _urge(self) -> None:
+        """Call the thread, once until it comes. A queue wakes it sooner than an ``Event``, which is Python."""
+        if not self._is_urged:
+            self._is_called = self._is_urged = True
+            self._calls.put(True)
 
     def _write(self) -> None:
         while not self._stopping or self.backlog:
-            self._some.wait()
-            if self._urgent.wait(self._linger_s) and self._gather_s:
+            if self._called() and self._gather_s:
                 time.sleep(self._gather_s)
-            self._some.clear()
-            self._urgent.clear()
+            self._is_called = self._is_urged = False  # before what is there is taken: what comes later calls again
             if batch := self._take():
                 self._commit(batch)
+
+    def _called(self) -> bool:
+        """Wait for a call, and when it is one that may wait, so long for one that may not; whether that came."""
+        try:
+            return self._calls.get() or self._calls.get(timeout=self._linger_s)
+        except Empty:
+            return False
 
     def _take(self) -> list[Row | _Waiting]:
         works = [self._works.popleft() for _ in range(min(len(self._works), _LARGEST_BATCH))]
         count = min(len(self._rows), _BESIDE_WORKS if works else _LARGEST_BATCH)
         rows = [self._rows.popleft() for _ in range(count)]
         if self.backlog or self._stopping:
-            self._urgent.set()
-            self._some.set()
+            self._urge()
         self._taken += sum(map(_size, rows)) + sum([one.size for one in works])
         return [*rows, *works]
 

@@ -161,9 +161,9 @@ async def test_unfinished_is_what_is_under_way_and_every_unknown_once(store: Sto
 
 
 async def test_a_locked_database_refuses_and_recovers_without_a_restart(store: Store) -> None:
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=10")
-    sqlalchemy.event.listen(store.engine, "begin", lambda c: c.exec_driver_sql("PRAGMA busy_timeout=10"))
+    store.engine.dispose()
+    store._writer.commits.close()
+    sqlalchemy.event.listen(store.engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA busy_timeout=10"))
     other = sqlite3.connect(str(store.engine.url.database), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     store.write(row())
