@@ -168,9 +168,3 @@ class Buffer(Protocol):
 
     async def counts(self) -> dict[tuple[str, Where], tuple[int, int]]:
         """How many messages are where, by endpoint, and when the oldest of them was accepted."""
-
-    async def release(self, exchange: str, reason: str) -> bool:
-        """Try a parked one again, with all its tries; False when it is not parked."""
-
-    async def discard(self, row: Row, fate: Fate) -> bool:
-        """End a parked one, its exchange as ``row`` says and its key, in one transaction; False when not parked."""

@@ -19,6 +19,7 @@ from esb.store import Earlier, Fate, Fenced, Row, Store, accepting, leases, queu
 from esb.store.ordering import Key
 from esb.store.queue import Queued
 
+_Counts = list[tuple[str, str, int, int]]
 _LEASE_S = 60.0
 _NO_ROUTE = "no_route: the operation has no queued route any more"
 
@@ -36,6 +37,7 @@ class SqlBuffer:
         self._lease_ms = int((lease_s or (store.instance.ttl_s if store.is_shared else _LEASE_S)) * 1000)
         self._now = now or (leases.now_ms if store.is_shared else self._clock_ms)
         self._lengths: Counter[str] = Counter()
+        self._looks: tuple[Counter[str], ...] = ()
         self._news: dict[str, asyncio.Event] = {}
 
     async def start(self) -> None:
@@ -49,8 +51,8 @@ class SqlBuffer:
     async def accept(self, row: Row, message: Message) -> Earlier | None:
         """See ``Buffer``."""
         values = (*message, queue.READY, 0, 0, 0, 0, False, "")
-        size = len(row.request)
-        self._lengths[message.endpoint] += 1
+        size, looks = len(row.request), self._looks
+        self._changed(message, 1, looks)
         is_kept = False
         try:
             offered = accepting.Accepted(row, values)
@@ -58,14 +60,14 @@ class SqlBuffer:
             is_kept = earlier is None
         finally:
             if not is_kept:
-                self._lengths[message.endpoint] -= 1
+                self._changed(message, -1, looks)
         self._tell(message.endpoint)
         return earlier
 
     def noted(self, messages: Sequence[Message]) -> None:
         """See ``Buffer``."""
         for message in messages:
-            self._lengths[message.endpoint] += 1
+            self._changed(message, 1, ())
             self._tell(message.endpoint)
 
     def length(self, endpoint: str) -> int:
@@ -74,12 +76,29 @@ class SqlBuffer:
 
     async def measure(self) -> None:
         """See ``Buffer``."""
-        self._measured(await self._store.look(queue.counts))
+        await self._counted(queue.counts)
 
-    def _measured(self, rows: Iterable[tuple[str, str, int, int]]) -> None:
-        self._lengths = Counter()
+    async def _counted(self, count: Callable[[sa.Connection], _Counts]) -> _Counts:
+        """Count, and set the lengths right by it.
+
+        The writer counts between what was offered to it before and what comes after; the latter is added.
+        """
+        changes: Counter[str] = Counter()
+        self._looks = (*self._looks, changes)
+        try:
+            rows = await self._store.transact(count)
+        finally:
+            self._looks = tuple(one for one in self._looks if one is not changes)
+        self._lengths = changes.copy()
         for endpoint, _, number, _ in rows:
             self._lengths[endpoint] += number
+        return rows
+
+    def _changed(self, message: Message, by: int, looks: Iterable[Counter[str]]) -> None:
+        """``looks`` had begun to count when the change was offered to the writer: they did not see it."""
+        self._lengths[message.endpoint] += by
+        for one in looks:
+            one[message.endpoint] += by
 
     async def take(self, endpoint: str, most: int) -> list[Delivery]:
         """See ``Buffer``."""
@@ -143,7 +162,7 @@ class SqlBuffer:
 
     async def ack(self, delivery: Delivery) -> bool:
         """See ``Buffer``."""
-        message = delivery.message
+        message, looks = delivery.message, self._looks
         done = await self._store.transact(
             lambda one: queue.acknowledge(
                 one, delivery.position, delivery.takes, message.endpoint, message.order_key
@@ -151,7 +170,7 @@ class SqlBuffer:
             _keys(message),
         )  # fmt: skip
         if done:
-            self._gone(message)
+            self._gone(message, looks)
         return done
 
     async def later(
@@ -192,9 +211,10 @@ class SqlBuffer:
         entry = await self.find(exchange)
         if entry is None:
             return False
+        looks = self._looks
         row = await self._store.transact(lambda one: queue.remove(one, exchange), _keys(entry.message))
         if row is not None:
-            self._gone(_message(row))
+            self._gone(_message(row), looks)
         return row is not None
 
     async def reopen(self, exchange: str, wait_s: float, reason: str) -> Entry | None:
@@ -225,28 +245,11 @@ class SqlBuffer:
 
         A row in a state that there is not would wait for ever and be seen by nobody: it is parked.
         """
-        rows = await self._store.transact(lambda one: (queue.park_damaged(one), queue.counts(one))[1])
-        self._measured(rows)
+        rows = await self._counted(lambda one: (queue.park_damaged(one), queue.counts(one))[1])
         return {(endpoint, Where(state)): (number, oldest) for endpoint, state, number, oldest in rows}
 
-    async def release(self, exchange: str, reason: str) -> bool:
-        """See ``Buffer``."""
-        values = {"state": queue.LATER, "due": 0, "tries": 0, "lost": 0, "reason": reason}
-        done = await self._store.transact(lambda one: queue.change(one, exchange, (queue.PARKED,), values))
-        if done and (entry := await self.find(exchange)):
-            self._tell(entry.message.endpoint)
-        return done
-
-    async def discard(self, row: Row, fate: Fate) -> bool:
-        """See ``Buffer``."""
-        found = await self.find(row.id)
-        done = await self._store.transact(lambda one: queue.discard(one, row, fate))
-        if done and found:
-            self._gone(found.message)
-        return done
-
-    def _gone(self, message: Message) -> None:
-        self._lengths[message.endpoint] -= 1
+    def _gone(self, message: Message, looks: Iterable[Counter[str]]) -> None:
+        self._changed(message, -1, looks)
         if message.order_key:
             self._tell(message.endpoint)
 

@@ -10,6 +10,7 @@ from esb.errors import ConfigError, Outcome
 from esb.model import Result
 from esb.parked import Desk, NotParkedError
 from esb.store import StoreError
+from tests.esb.buffer.suite import release
 from tests.sim.bus import Bus, NoAnswer
 from tests.sim.plan import Plan
 
@@ -163,8 +164,8 @@ class Operator:
                 )
                 if discards:
                     Desk(self._settings, self._bus.clock).discard([exchange], "enough")
-                else:
-                    await self._bus.ask(lambda process, one=exchange: process.pipeline.buffer.release(one, "again"))[0]
+                else:  # not by the desk, which says by the machine's clock when it is tried
+                    await self._bus.ask(lambda process, one=exchange: release(process.pipeline.buffer, one, "again"))[0]
         except (NoAnswer, NotParkedError, StoreError, ConfigError) as error:
             self._bus.history.note("operator", "failed", why=type(error).__name__)
 

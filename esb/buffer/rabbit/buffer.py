@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -182,14 +183,8 @@ class RabbitBuffer(SqlBuffer):
         await super().route(endpoints)
         self._nudge.set()
 
-    async def release(self, exchange: str, reason: str) -> bool:
-        """See ``Buffer``."""
-        done = await super().release(exchange, reason)
-        self._look_at([exchange])
-        return done
-
-    def _gone(self, message: Message) -> None:
-        super()._gone(message)
+    def _gone(self, message: Message, looks: Iterable[Counter[str]]) -> None:
+        super()._gone(message, looks)
         if message.order_key:
             self._keys.add((message.endpoint, message.order_key))
             self._some.set()

@@ -28,7 +28,7 @@ from esb.clock import SystemClock
 from esb.observe import Metrics
 from esb.store import Store
 from esb.store.queue import queue
-from tests.esb.buffer.suite import HIS, row
+from tests.esb.buffer.suite import HIS, release, row
 from tests.rabbit_node import Node, own_prefix, session_node
 
 KEYS, TRIED_AGAIN, MOST_WAITING = 7, 5, 600
@@ -370,7 +370,7 @@ async def test_an_id_that_its_consumers_die_of_is_parked_in_the_end(node: Node, 
     assert (found.message.id, found.lost) == ("E00000", 0)
     assert "delivery_limit" in found.reason
     assert await asyncio.to_thread(count, node, Names(prefix).dead) == 0
-    assert await site.buffer.release("E00000", "its consumer is repaired")
+    assert await release(site.buffer, "E00000", "its consumer is repaired")
     site.begin()
     await site.finished()
 
@@ -405,7 +405,7 @@ async def test_what_the_broker_gives_up_is_parked_with_the_reason(node: Node, pr
     found = await parked(site)
     assert [one.message.id for one in found] == ["E00001"]
     assert "delivery_limit" in found[0].reason
-    assert await site.buffer.release("E00001", "looked at")
+    assert await release(site.buffer, "E00001", "looked at")
     site.begin()
     await site.finished()
     assert await asyncio.to_thread(count, node, names.dead) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -68,3 +69,27 @@ async def test_a_long_queue_of_one_stuck_key_costs_the_others_nothing(rig: Rig) 
     began = loop.time()
     assert await taken(rig.buffer) == ["B1"]
     assert loop.time() - began < 0.1
+
+
+async def test_what_comes_and_goes_while_it_is_counted_is_counted_once(databases: Databases) -> None:
+    """A bound is not exceeded, nor is anything refused below it."""
+    buffer, (store, *_) = await databases.process(), databases.stores
+    await accept(buffer, "E1", "E2", "E3")
+    one, two, _ = await buffer.take(HIS, 3)
+    await accept(buffer, "E4")
+    ready = threading.Event()
+    held = asyncio.ensure_future(store.transact(lambda _: ready.wait(10)))
+    await asyncio.sleep(0)
+    works = (
+        buffer.ack(one), accept(buffer, "E5"), accept(buffer, "E3"),
+        buffer.measure(),
+        buffer.ack(two), accept(buffer, "E6"), accept(buffer, "E7"), accept(buffer, "E4"),
+    )  # fmt: skip
+    tasks = [asyncio.ensure_future(work) for work in works]
+    await asyncio.sleep(0)
+    ready.set()
+    found = await asyncio.gather(held, *tasks, return_exceptions=True)
+    assert sum(isinstance(one, StoreError) for one in found) == 2
+    assert buffer.length(HIS) == 5
+    await buffer.measure()
+    assert buffer.length(HIS) == 5

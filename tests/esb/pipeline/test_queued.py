@@ -13,6 +13,7 @@ from esb.errors import Outcome, Refused, Unavailable
 from esb.model import Tree
 from esb.spi import Call
 from esb.store.tables import exchange
+from tests.esb.buffer.suite import release
 from tests.esb.kit import ABSENT, GOOD_LOCK, MAPPINGS, prune, silence
 from tests.esb.pipeline.queueing import DOWN, QUEUED, deliver, found, free, queued, where
 
@@ -78,7 +79,7 @@ async def test_it_is_tried_again_with_the_same_key_at_growing_intervals_and_then
         shown = await found(bus, accepted.exchange)
         assert (shown.outcome, shown.delivery) == (Outcome.ACCEPTED, "parked")
         bus.his.does("Free", GOOD_LOCK)
-        assert await bus.pipeline.buffer.release(accepted.exchange, "the system is back")
+        assert await release(bus.pipeline.buffer, accepted.exchange, "the system is back")
         await deliver(bus)
         row = await bus.row(accepted.exchange)
     assert sum(waits[:3]) == pytest.approx(30, rel=0.2)
