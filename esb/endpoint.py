@@ -302,7 +302,7 @@ def load_endpoint(
         loader.connect("envelope", envelopes, layer, settings, (*at, "envelope", i), (*at, "envelope", i, layer))
         for i, (layer, settings) in enumerate(config.envelope)
     ]
-    if loader.findings:
+    if loader.findings or adapter is None or None in layers:
         raise ConfigError(loader.findings)
     module = loader.modules[0]
     return Endpoint(

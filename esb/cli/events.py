@@ -45,3 +45,5 @@ def events_subscribers(as_json: bool) -> None:
         return
     for one in found:
         click.echo("  ".join((one["subscriber"], str(one["position"]), "" if one["wanted"] else "not configured")))
+    if not found:
+        click.echo("no subscribers: routes.yaml has none under 'events', or no bus has run with them on this store yet")

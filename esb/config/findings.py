@@ -14,7 +14,15 @@ from esb.errors import Finding
 
 def findings(document: Document, path: PathTuple, error: ValidationError, model: type[BaseModel]) -> list[Finding]:
     """One finding for each error of ``model``'s validation of the tree at ``path`` in ``document``."""
-    return [_finding(document, path, detail, model) for detail in error.errors()]
+    return [_finding(document, path, one, model) for one in error.errors() if not _is_found(document, path, one)]
+
+
+def _is_found(document: Document, path: PathTuple, detail: ErrorDetails) -> bool:
+    """Whether there is no value because nothing has that name outside: that is a finding already (``Outside``)."""
+    value = document.value
+    for step in _real(document, (*path, *detail["loc"])):
+        value = value[step]
+    return detail["input"] is None and isinstance(value, str) and value.startswith("$")
 
 
 def _finding(document: Document, path: PathTuple, detail: ErrorDetails, model: type[BaseModel]) -> Finding:

@@ -216,3 +216,17 @@ def test_explain_shows_no_secret_that_came_by_another_way_than_secret(monkeypatc
 
 def test_try_takes_a_whole_number_as_the_facade_does() -> None:
     assert esb("try", "registration.lock", "-", given=json.dumps(LOCK).replace("2500", "2500.0")).exit_code == 0
+
+
+def test_a_store_without_subscribers_says_so(demo: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{demo.folder / 'esb.db'}"
+    monkeypatch.setenv("ESB_STORE", url)
+
+    async def prepare() -> None:
+        store = Store(url, Metrics())
+        await store.start()
+        await store.close()
+
+    asyncio.run(prepare())
+    assert esb("events", "subscribers").output.startswith("no subscribers: routes.yaml has none under 'events'")
+    assert json.loads(esb("events", "subscribers", "--json").output) == {"subscribers": []}

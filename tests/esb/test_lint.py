@@ -410,3 +410,21 @@ def test_what_is_broken_hides_nothing_of_what_can_be_read(demo: Configured) -> N
     for part in ("his_error.yaml", "'$s.DoctorNam'", "hl7_ids.yaml", "documentNumbr"):
         assert part in found, found
     assert "refusal" not in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("$file.schemas/wsdl/his.wsdl", "$file.gone.wsdl", "13:13: file 'gone.wsdl' does not exist"),
+        ("$env.HIS_URL", "$env.HIS_GONE", "14:16: environment variable 'HIS_GONE' does not exist"),
+    ],
+)
+def test_what_does_not_exist_outside_is_one_finding(tmp_path: Path, old: str, new: str, says: str) -> None:
+    """Not one more for each type that the setting has not got."""
+    copy = Configured(tmp_path)
+    text = (copy.folder / "routes.yaml").read_text("utf-8")
+    line = next(one for one in text.splitlines() if old in one)
+    copy.edit("routes.yaml", line, line[: line.index(old)] + new)
+    found = copy.findings()
+    assert [one for one in found if says in str(one)] == list(found)
+    assert len(found) == 1
