@@ -21,6 +21,7 @@ from esb.store.queue import Queued
 
 _Counts = list[tuple[str, str, int, int]]
 _LEASE_S = 60.0
+_NEWS = "queue"
 _NO_ROUTE = "no_route: the operation has no queued route any more"
 
 
@@ -29,6 +30,9 @@ class SqlBuffer:
 
     A message's lease is as long as that of its process; on a file, where nobody takes over, it matters little.
     """
+
+    tells_others = True
+    """Whether nobody else tells the workers of other processes that there is something to take."""
 
     def __init__(
         self, store: Store, clock: Clock, *, lease_s: float | None = None, now: leases.Now | None = None
@@ -42,6 +46,7 @@ class SqlBuffer:
 
     async def start(self) -> None:
         """See ``Buffer``."""
+        self._store.news.hear(_NEWS, self._heard)
         await self._store.transact(queue.left_settling if self._store.is_shared else queue.orphan)
         await self.counts()
 
@@ -121,7 +126,7 @@ class SqlBuffer:
         return [_delivery(row) for row in await self._store.transact(work)]
 
     async def wait(self, endpoint: str, seconds: float) -> None:
-        """See ``Buffer``. What another process released is found when the time is over."""
+        """See ``Buffer``. What nobody told of, such as what a command released, is found when the time is over."""
         news = self._event(endpoint)
         due, now = await self._store.look(lambda one: (queue.next_due(one, endpoint), self._now(one)))
         if due is not None:
@@ -258,6 +263,12 @@ class SqlBuffer:
 
     def _tell(self, endpoint: str) -> None:
         self._event(endpoint).set()
+        if self.tells_others:
+            self._store.news.tell(_NEWS, endpoint)
+
+    def _heard(self, endpoint: str) -> None:
+        for one in [self._event(endpoint)] if endpoint else self._news.values():
+            one.set()
 
     def _clock_ms(self, _: sa.Connection) -> int:
         return int(self._clock.now().timestamp() * 1000)

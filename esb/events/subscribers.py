@@ -13,6 +13,7 @@ from esb.observe import Metrics, get_logger
 from esb.pipeline import Pipeline
 from esb.store import Store, StoreError, cursors
 
+_NEWS = "event"
 _COUNT_S = 5.0
 _CLOSE_S = 10.0
 _log = get_logger()
@@ -41,12 +42,17 @@ class Subscribers:
 
     async def start(self) -> None:
         """New subscribers take their places, all begin."""
+        self._store.news.hear(_NEWS, self._heard)
         await self._change(self._wanted, None)
         self._counting = asyncio.get_running_loop().create_task(self._count_often())
 
     def tell(self, event: str) -> None:
         """An event of this name was kept."""
-        for subscriber in self._by_event.get(event, ()):
+        self._heard(event)
+        self._store.news.tell(_NEWS, event)
+
+    def _heard(self, event: str) -> None:
+        for subscriber in self._by_event.get(event, ()) if event else self._live.values():
             subscriber.tell()
 
     def replace(self, subscriptions: Iterable[Subscription]) -> None:

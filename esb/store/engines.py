@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -45,6 +46,12 @@ def engine_of(url: str, create: Create = sa.create_engine) -> sa.Engine:
         files.tune(engine)
         return engine
     return create(where, connect_args=_CONNECT, pool_size=4, max_overflow=2, pool_timeout=10, pool_pre_ping=True)
+
+
+async def listening(where: sa.URL) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    """A connection that waits for what others tell, beside the engine's; raises ``psycopg.Error``."""
+    conninfo = where.set(drivername="postgresql").render_as_string(hide_password=False)
+    return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, **_CONNECT)
 
 
 def address(url: str) -> sa.URL:

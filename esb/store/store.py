@@ -24,6 +24,7 @@ from esb.store.effects import Earlier, Fate, finish_exchange, mark_sent, open_ex
 from esb.store.files import Lock, Wal
 from esb.store.inbox import Arrival, Offer, Settled, Taken, Told, events_after, inbox, newest, stored
 from esb.store.leases import Instance
+from esb.store.news import News
 from esb.store.ordering import Key
 from esb.store.receiving import Receiving
 from esb.store.recent import Recent
@@ -79,6 +80,8 @@ class Store:
         self._receiving = Receiving()
         self.recent = Recent()
         self._readers = ThreadPoolExecutor(2, "journal-read")
+        listening = partial(engines.listening, self.engine.url) if self.is_shared else None
+        self.news = News(listening, self._look)
 
     @property
     def full(self) -> bool:
@@ -104,9 +107,11 @@ class Store:
         if self.is_shared:
             await self._renew()
             self._renewing = asyncio.get_running_loop().create_task(self._keep_renewing())
+        self.news.start()
 
     async def close(self) -> None:
         """Write everything that waits and leave; a second close does nothing."""
+        await self.news.close()
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)

@@ -50,6 +50,8 @@ class RabbitBuffer(SqlBuffer):
     ``late_s`` is how long after its time a message may come back from the broker before it is published again.
     """
 
+    tells_others = False
+
     def __init__(
         self,
         store: Store,

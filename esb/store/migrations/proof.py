@@ -32,7 +32,7 @@ _KIND = sa.text("SELECT relkind = 'r' FROM pg_class WHERE oid = to_regclass('exc
 @contextlib.contextmanager
 def proved(engine: sa.Engine) -> Iterator[None]:
     """Within the block the journal has its proof, where it is large and not in parts yet; after it, none any more."""
-    if engine.dialect.name != "postgresql":
+    if engine.dialect.name != "postgresql" or not _is_to_be_proved(engine):
         yield
         return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -51,6 +51,12 @@ def proved(engine: sa.Engine) -> Iterator[None]:
                 if _is_whole(connection):
                     _remove(connection)
             connection.invalidate()
+
+
+def _is_to_be_proved(engine: sa.Engine) -> bool:
+    """Most starts find a journal in parts and wait for nobody."""
+    with engine.connect() as connection:
+        return _is_whole(connection)
 
 
 def _is_whole(connection: sa.Connection) -> bool:

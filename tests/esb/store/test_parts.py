@@ -112,7 +112,7 @@ async def test_there_is_a_part_for_each_of_the_days_to_come(days: Days) -> None:
 async def test_of_a_time_when_nobody_was_there_there_is_one_part(days: Days) -> None:
     await days.prune()
     days.to(30)
-    await days.prune(Kept(timedelta(days=100)))
+    await days.prune(Kept(timedelta(days=40)))
     found = await days.parts()
     assert [part.name for part in found][8:] == [days.name(day) for day in (7, *range(30, 38))]
     assert whole(found)
