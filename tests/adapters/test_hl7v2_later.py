@@ -14,6 +14,7 @@ import pytest
 from adapters.hl7v2 import ListenerSettings, Settings, control_id
 from esb.inbound import Answers
 from esb.spi import Call, OutcomeUnknown, Refused, Unavailable
+from esb.store.inbox import prune_inbox
 from tests.adapters.hl7v2_peer import ACTION, QUERY, Connect, ack, adapters, answering, control
 from tests.adapters.suite import make_call, peer
 from tests.esb.inbound.kit import END, Station, adt, at, frame, station
@@ -147,6 +148,16 @@ async def test_answers_are_told_apart_by_what_they_answer(tmp_path: Path) -> Non
         assert kept == [("event", "SAME"), ("answer", "SAME"), ("answer", "SAME"), ("answer", "")]
         newest = [await his.answers.newest("lis", of) for of in ("M1", "M2", "M3", "M4")]
         assert [at(raw, "MSA", 2) if raw else "" for raw in newest] == ["M1", "M2", "M3", ""]
+
+
+async def test_an_answer_is_pruned_with_its_message(tmp_path: Path) -> None:
+    async with station(tmp_path, **HEAR) as his:
+        await his.send(application("AA", b"M1"), application("AA", b"M2", own="APP2"))
+        await his.store.transact(lambda connection: prune_inbox(connection, "2999", 100))
+        assert await his.answers.newest("lis", "M1") is None
+        assert await his.answers.newest("lis", "M2") is not None, "the last one stays, as in the inbox"
+        with sqlite3.connect(tmp_path / "esb.db") as database:
+            assert database.execute("SELECT control FROM inbox_answer").fetchall() == [("M2",)]
 
 
 async def test_an_answer_is_acknowledged_as_its_sender_wants_and_only_when_it_is_kept(tmp_path: Path) -> None:
