@@ -23,7 +23,7 @@ from esb.config.settings import Settings
 from esb.errors import ConfigError, Finding
 from esb.events import Subscribers
 from esb.facade import Facade, Limits, server_config
-from esb.inbound import Listeners
+from esb.inbound import Answers, Listeners
 from esb.observe import Metrics
 from esb.pipeline import Pipeline, Route
 from esb.reload import Reloader
@@ -95,6 +95,7 @@ class Bus:
         contract = loaded.plan.contract
         self._store = Store(settings.store, metrics, lease_s=settings.lease)
         self._shadows = Shadows(self._store, clock, metrics)
+        answers = Answers(self._store)
         self._pipeline = Pipeline(
             contract.operations,
             loaded.routes,
@@ -106,6 +107,7 @@ class Bus:
             version=loaded.digests.version,
             copy=self._shadows.copy,
             buffer=_buffer(settings, self._store, clock, metrics, loaded.routes),
+            answers=answers,
         )
         self._worker = Worker(self._pipeline, clock, metrics, renew_s=settings.lease / 3)
         self._chores = Chores(self._store, self._pipeline, clock, timedelta(days=settings.journal_days))
@@ -118,6 +120,7 @@ class Bus:
             ids=Ids(clock),
             metrics=metrics,
             told=self._subscribers.tell,
+            answers=answers,
         )
         self.reloader = Reloader(
             settings,
