@@ -70,13 +70,13 @@ class Bus:
 
     def row(self, operation: str, value: str, column: str = "id") -> dict[str, Any]:
         """The row of the journal that has ``value`` in ``column``; a read's is written after its answer."""
-        for _ in _tries(5.0):
+        for _ in _tries(30.0):
             found = [row for row in self.journal(operation) if row[column] == value]
             if found:
                 return found[0]
         raise AssertionError(f"the journal does not hold {value}")
 
-    def until(self, path: str, wanted: Any, seconds: float = 20.0) -> Any:
+    def until(self, path: str, wanted: Any, seconds: float = 60.0) -> Any:
         """Ask ``path`` until ``wanted(body)`` is true."""
         for _ in _tries(seconds):
             _, _, body = self.call("GET", path)
@@ -95,7 +95,15 @@ class Bus:
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(40)
+        return self.process.wait(60)
+
+
+def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """What ``look`` finds, as soon as it finds something."""
+    for _ in _tries(seconds):
+        if found := look():
+            return found
+    raise AssertionError("it did not come to that")
 
 
 def _unpacked(name: str, value: Any) -> Any:
@@ -106,7 +114,7 @@ def _tries(seconds: float) -> Iterator[None]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def routes_for(folder: Path, source: Path, changes: Mapping[str, str]) -> Path:

@@ -19,7 +19,7 @@ def free_port() -> int:
     """One that nobody listens at and that this function gave to nobody else; each worker of xdist has its own share."""
     size = (_LAST - _FIRST) // _SHARES
     worker = re.search(r"\d+$", os.environ.get("PYTEST_XDIST_WORKER", ""))
-    first = _FIRST + (int(worker[0]) % _SHARES if worker else _SHARES - 1) * size
+    first = _FIRST + (int(worker[0]) if worker else os.getpid()) % _SHARES * size
     chance = random.SystemRandom()
     while True:
         port = chance.randrange(first, first + size)

@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-START_LIMIT_S = 15.0
+START_LIMIT_S = 60.0
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Control:
     port: int
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             payload = None if body is None else json.dumps(body).encode()
             connection.request(method, "/control" + path, payload, {"Content-Type": "application/json"})
@@ -122,7 +122,7 @@ class Sandbox:
             self.process.stdin.close()
         self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(5)

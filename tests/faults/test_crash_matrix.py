@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from tests.faults.table import Tried
 from tests.journeys.conftest import open_slot
 from tests.sandbox_process import Sandbox
 
-CLIENTS = 4
+CLIENTS, DOUBTS = 4, 2
 
 
 class Cell(NamedTuple):
@@ -51,7 +52,7 @@ FEW = (
 
 def grid() -> list[object]:
     """Cells by backend and routes, so that each site is started once."""
-    rows = []
+    rows: list[object] = []
     for name in NAMES:
         for cell in sorted(CELLS, key=lambda one: one.way.startswith("direct")):
             is_wanted = name == "sqlite-sql" or RUNS > 1 or cell in FEW
@@ -61,20 +62,41 @@ def grid() -> list[object]:
     return rows
 
 
+class Sites:
+    """One site at a time, started anew when another backend or other routes are asked for."""
+
+    def __init__(self, hospital: Sandbox, services: Services, folders: pytest.TempPathFactory) -> None:
+        self._hospital, self._services, self._folders = hospital, services, folders
+        self._running = ExitStack()
+        self._key = ("", "")
+        self._site: Site
+
+    def on(self, name: str, routes: str) -> Site:
+        if self._key != (name, routes):
+            self.close()
+            folder: Path = self._folders.mktemp(f"{name}-{routes}")
+            backend = self._running.enter_context(made(name, folder, self._services))
+            changes = QUEUED if routes == "queued" else DIRECT
+            self._site = Site(self._hospital, backend, folder, changes, ESB_LEASE="3")
+            self._running.callback(self._site.stop)
+            self._site.start()
+            self._key = (name, routes)
+        return self._site
+
+    def close(self) -> None:
+        self._key = ("", "")
+        self._running.close()
+
+
 @pytest.fixture(scope="module")
-def site(
-    request: pytest.FixtureRequest,
-    shared_hospital: Sandbox,
-    services: Services,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Site]:
-    name, routes = request.param
-    folder: Path = tmp_path_factory.mktemp(f"{name}-{routes}")
-    with made(name, folder, services) as backend:
-        site = Site(shared_hospital, backend, folder, QUEUED if routes == "queued" else DIRECT, ESB_LEASE="3")
-        site.start()
-        yield site
-        site.stop()
+def sites(shared_hospital: Sandbox, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    with closing(Sites(shared_hospital, services, tmp_path_factory)) as found:
+        yield found
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, sites: Sites) -> Site:
+    return sites.on(*request.param)
 
 
 @pytest.fixture
@@ -96,11 +118,12 @@ async def test_killed_there_nothing_is_lost_and_nothing_is_done_twice(quiet: Sit
 async def kill_and_judge(site: Site, cell: Cell, run: int) -> None:
     site.fresh()
     if cell.way.endswith("doubt"):
-        site.hospital.control.fault("soap", "reset_after", operation="LockRegistration", times=2)
+        site.hospital.control.fault("soap", "reset_after", operation="LockRegistration", times=DOUBTS)
         site.hospital.control.fault("soap", "reset_before", operation="FindRegistration", times=7)
-    site.arm(cell.point if run == 0 else f"{cell.point}:{run % 5 + 1}")
+    passages = DOUBTS if cell.way.endswith("doubt") else CLIENTS
+    site.arm(f"{cell.point}:{run % passages + 1}")
     wants = asyncio.create_task(want(site, cell, f"{cell.way[0]}{site.starts}"))
-    died = asyncio.create_task(asyncio.to_thread(site.died, 30.0))
+    died = asyncio.create_task(asyncio.to_thread(site.died, 60.0))
     assert await died, f"it did not die {cell.point}: {site.bus.log()[-2000:]}"
     await asyncio.to_thread(site.start)
     await wants

@@ -64,7 +64,7 @@ def orders() -> list[str]:
 
 async def park(site: Site, session: aiohttp.ClientSession) -> None:
     """Places are taken, and given back to a hospital that says that it is busy."""
-    slots = [slot for slot in released(site) for _ in range(slot["left"])]
+    slots = [slot for slot in released(site, days=6) for _ in range(slot["left"])]
     assert len(slots) >= LETTERS
     room = asyncio.Semaphore(AT_ONCE)
 

@@ -19,9 +19,9 @@ from tests.faults.backends import NAMES, RUNS, Services, made
 from tests.faults.clients import Frontend, browsing
 from tests.faults.history import Kind
 from tests.faults.proxy import Drop, Hang, Plan, Proxy, Refuse
-from tests.faults.site import DIRECT, LOCK, Site, standing
+from tests.faults.site import DIRECT, Site, standing
 from tests.faults.table import Tried
-from tests.journeys.conftest import QUICK, SCHEDULES, open_slot, tomorrow
+from tests.journeys.conftest import LOCK, QUICK, SCHEDULES, open_slot, tomorrow
 from tests.sandbox_process import Sandbox
 
 OPENED = "SELECT count(*) FROM exchange WHERE operation = 'registration.lock'"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.bus_process import Bus, start_bus
-from tests.journeys.conftest import QUICK, lock_request, open_slot, tomorrow
+from tests.bus_process import Bus, start_bus, until
+from tests.journeys.conftest import PATIENT_LOCK, QUICK, lock_request, open_slot, tomorrow
 from tests.sandbox_process import Sandbox
 
 KEPT = {"html_error": b"<html", "dtd": b"<!DOCTYPE", "gbk_undeclared": "医生甲".encode("gbk"), "truncated": b"Slot"}
@@ -134,19 +134,22 @@ def test_a_key_gives_its_first_answer_again_and_refuses_another_body(bus: Bus, h
     assert (status, problem["code"]) == (422, "idempotency_conflict")
 
 
-def test_the_same_key_while_it_still_runs_is_a_conflict(bus: Bus, hospital: Sandbox) -> None:
-    slot = open_slot(bus)
-    hospital.control.fault("soap", "delay", operation="LockRegistration", seconds=0.6)
+def test_the_same_key_while_it_still_runs_is_a_conflict(hospital: Sandbox) -> None:
+    hospital.control.fault("soap", "hold", operation="LockRegistration")
     answers: list[Answer] = []
+    with start_bus(hospital, changes=PATIENT_LOCK) as bus:
+        slot = open_slot(bus)
 
-    def send() -> None:
-        answers.append(lock(bus, lock_request(slot, "RK3"), "KK3"))
+        def send() -> None:
+            answers.append(lock(bus, lock_request(slot, "RK3"), "KK3"))
 
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        threads = [threading.Thread(target=send) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(answers) == 3)
+        hospital.control.clear_faults()
+        for thread in threads:
+            thread.join()
     assert sorted(status for status, _, _ in answers) == [201, 409, 409, 409]
     assert {problem["code"] for status, _, problem in answers if status == 409} == {"idempotency_running"}
     assert locks_made(hospital, "RK3") == 1
@@ -170,8 +173,7 @@ def test_a_bus_killed_while_a_lock_is_out_settles_it_when_it_comes_back(hospital
         hospital.control.fault("soap", "hang_after", operation="LockRegistration")
         sender = threading.Thread(target=_lost, args=(bus, lock_request(slot, "RC1"), "KC1"))
         sender.start()
-        while not locks_made(hospital, "RC1"):
-            pass
+        until(lambda: locks_made(hospital, "RC1"))
         bus.kill()
         sender.join()
         hospital.control.clear_faults()

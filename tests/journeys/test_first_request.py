@@ -25,7 +25,7 @@ def requests(readme: str) -> list[tuple[str, dict[str, object]]]:
 
 def typed(command: str, bus: Bus) -> dict[str, object]:
     command = command.replace(":8080", f":{bus.port}").replace(".venv/bin/python", Path(sys.executable).as_posix())
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=90, check=True)
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
 

@@ -7,12 +7,10 @@ import os
 import signal
 import socket
 import sqlite3
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import hl7
 import pytest
@@ -20,7 +18,7 @@ from click.testing import CliRunner
 
 from bench.forward import Sink, configured, sink
 from esb.cli import main
-from tests.bus_process import ROOT, Bus, start_bus
+from tests.bus_process import ROOT, Bus, start_bus, until
 from tests.journeys.test_listener import port_of, say, sender, text
 from tests.sandbox_process import Sandbox
 
@@ -46,14 +44,6 @@ def forwarding(hospital: Sandbox, folder: Path, out: int) -> Iterator[Bus]:
         yield bus
 
 
-def until(look: Callable[[], Any], seconds: float = 30.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return found
-
-
 def states(folder: Path) -> Counter[str]:
     database = sqlite3.connect(folder / "esb.db")
     try:
@@ -70,12 +60,12 @@ def wards() -> Iterator[Sink]:
 
 def test_a_visit_reaches_the_wards_as_python_hl7_reads_it(shared_hospital: Sandbox, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(20)
+        server.settimeout(60)
         with forwarding(shared_hospital, tmp_path, server.getsockname()[1]) as bus:
             assert "MSA|AA|M1" in say(port_of(bus), text("M1", "ADT^A01^ADT_A01", more=ADMITTED))
             line, _ = server.accept()
             with line:
-                line.settimeout(20)
+                line.settimeout(60)
                 message = hl7.parse(line.recv(65536).strip(b"\x0b\x1c\r").decode() + "\r")
                 control = str(message.segment("MSH")[10])
                 line.sendall(f"\x0bMSH|^~\\&|WARD|H1|HUB|WX|1||ACK|1|P|2.5.1\rMSA|AA|{control}\r\x1c\r".encode())
@@ -100,14 +90,14 @@ def test_every_acknowledged_message_reaches_the_wards_and_a_repeat_is_known_by_i
     log.touch()
     for run in range(3):
         with forwarding(shared_hospital, tmp_path, wards.port) as bus:
-            load = sender(port_of(bus), f"R{run}", log, 20.0)
+            load = sender(port_of(bus), f"R{run}", log, 60.0)
             size = log.stat().st_size
             until(lambda size=size: log.stat().st_size >= size + 2000)  # type: ignore[misc]
             os.kill(bus.process.pid, ending)
-            bus.process.wait(40)
-            load.wait(40)
+            bus.process.wait(60)
+            load.wait(60)
     with forwarding(shared_hospital, tmp_path, wards.port):
-        kept = until(lambda: _all_done(tmp_path))
+        kept = until(lambda: _all_done(tmp_path), 180.0)
     acknowledged = log.read_text().split()
     assert len(acknowledged) > 400
     assert kept >= len(acknowledged)
@@ -136,10 +126,10 @@ def test_what_the_wards_miss_while_they_are_down_they_get_from_the_queue(
             assert "MSA|AA|M1" in say(port_of(bus), text("M1", "ADT^A01^ADT_A01", more=ADMITTED))
             until(lambda: states(tmp_path) == {"accepted": 1})
             held.listen()
-            held.settimeout(20)
+            held.settimeout(60)
             line, _ = held.accept()
             with line:
-                line.settimeout(20)
+                line.settimeout(60)
                 control = line.recv(65536).split(b"|", 10)[9].decode()
                 line.sendall(f"\x0bMSH|^~\\&|WARD|H1|HUB|WX|1||ACK|1|P|2.5.1\rMSA|AA|{control}\r\x1c\r".encode())
                 until(lambda: states(tmp_path) == {"done": 1})

@@ -6,22 +6,28 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.bus_process import Bus
-from tests.journeys.conftest import open_slot
+from tests.bus_process import Bus, until
+from tests.journeys.conftest import LOCK, PATIENT_LOCK, open_slot
 from tests.journeys.test_scale_out import QUEUED, Part, effects, lock, unlock
 from tests.journeys.test_scale_out import part as part
 from tests.journeys.test_scale_out import store as store
 from tests.sandbox_process import Sandbox
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
+
+
+@pytest.fixture
+def patient(hospital: Sandbox, store: str) -> Iterator[Part]:
+    """As ``part``, and a lock is waited for as long as the test holds it."""
+    with ExitStack() as running:
+        yield Part(hospital, store, running, {**QUEUED, LOCK: PATIENT_LOCK[LOCK]})
 
 
 @pytest.fixture
@@ -30,14 +36,6 @@ def few(hospital: Sandbox, store: str) -> Iterator[Part]:
     changes = {**QUEUED, "concurrency: 32, queue: 500,": "concurrency: 32, queue: 500, backlog: 3,"}
     with ExitStack() as running:
         yield Part(hospital, store, running, changes)
-
-
-def until(look: Callable[[], Any]) -> Any:
-    end = time.monotonic() + LIMIT_S
-    while not (found := look()):
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.02)
-    return found
 
 
 @contextmanager
@@ -68,12 +66,13 @@ def lost_lease(bus: Bus) -> bool:
 
 
 def test_a_paused_front_neither_sends_nor_changes_what_another_settled(
-    hospital: Sandbox, part: Part, store: str
+    hospital: Sandbox, patient: Part, store: str
 ) -> None:
     """Stopped with a lock on the wire; when it goes on its answer is late, and another has decided long ago."""
+    part = patient
     front, other = part("serve"), part("serve")
     slot = open_slot(front)
-    hospital.control.fault("soap", "delay", operation="LockRegistration", seconds=1.0, times=1)
+    hospital.control.fault("soap", "hold_after", operation="LockRegistration", times=1)
     told: list[Any] = []
     asking = threading.Thread(target=lambda: told.append(lock(front, slot, "P1")))
     asking.start()
@@ -82,6 +81,7 @@ def test_a_paused_front_neither_sends_nor_changes_what_another_settled(
         until(lambda: states(store, "registration.lock") == [("done", "")])
         until(lambda: is_buried(store, front))
         assert effects(hospital, "P1") == ["lock"]
+    hospital.control.clear_faults()
     asking.join(LIMIT_S)
     until(lambda: lost_lease(front))
     assert states(store, "registration.lock") == [("done", "")]
@@ -99,7 +99,7 @@ def test_a_paused_worker_leaves_what_another_delivered_as_it_is(hospital: Sandbo
     orders = [f"Q{number}" for number in range(6)]
     for number, order in enumerate(orders):
         assert lock(front, open_slot(front, skip=number % 3), order)[0] == 201
-    hospital.control.fault("soap", "delay", operation="UnlockRegistration", seconds=1.0)
+    hospital.control.fault("soap", "hold", operation="UnlockRegistration")
     places = [unlock(front, order) for order in orders]
     until(lambda: hospital.control.requests(operation="UnlockRegistration"))
     with paused(worker):

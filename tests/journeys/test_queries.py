@@ -212,7 +212,7 @@ def test_node_hl7_client_asks(bus: Bus) -> None:
     if not (PEERS / "node_modules" / "node-hl7-client").is_dir():
         pytest.skip("the peers are not installed: npm ci in tests/peers")
     command = ["node", "hl7_query.mjs", str(port_of(bus, "lis_inbound")), NUMBER, NAME]
-    done = subprocess.run(command, cwd=PEERS, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=PEERS, capture_output=True, text=True, timeout=90)
     assert json.loads(done.stdout) == {"verdict": "AA", "status": "OK", "name": NAME}, done.stderr
 
 

@@ -100,7 +100,7 @@ def test_what_a_killed_worker_had_under_way_another_delivers(hospital: Sandbox, 
     assert lock(front, open_slot(front), "S2")[0] == 201
     doomed = part("work", ESB_CRASH_AT="after_take_before_map")
     where = unlock(front, "S2")
-    assert doomed.process.wait(30) == 137
+    assert doomed.process.wait(60) == 137
     part("work")
     assert front.until(where, lambda body: body.get("final"))["outcome"] == "done"
     assert effects(hospital, "S2") == ["lock", "release"]
@@ -117,7 +117,7 @@ def test_what_a_killed_front_had_sent_another_settles(hospital: Sandbox, part: P
 
     thread = threading.Thread(target=send)
     thread.start()
-    assert doomed.process.wait(30) == 137
+    assert doomed.process.wait(60) == 137
     thread.join()
     other = part("serve")
     end, status = time.monotonic() + 60, 0
@@ -141,7 +141,7 @@ def test_a_part_refuses_a_store_that_cannot_be_shared(role: str, tmp_path: Path)
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
     )
     assert done.returncode == 2
     assert f"esb {role} is one process of several, and they share a store" in done.stderr

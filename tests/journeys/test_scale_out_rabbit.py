@@ -64,7 +64,7 @@ class Hall:
     def relay(self, but: Bus | None = None) -> Bus:
         """The process that has the lease ``relay``, as soon as it is another than ``but``."""
         processes = {one.process.pid: one for one in (*self.workers, self.front)}
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             with psycopg.connect(self._store.replace("+psycopg", "")) as connection:
                 found = connection.execute(_RELAY).fetchone()
