@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from esb.store import Earlier, Fate, Row, StoreError
+from esb.store import Earlier, Fate, Row, StoreError, Try
 
 
 class Lost(StoreError):
@@ -138,15 +138,25 @@ class Buffer(Protocol):
         """It is dealt with; False when it was not this worker's any more, and then nothing is changed."""
 
     async def later(
-        self, delivery: Delivery, wait_s: float, reason: str, *, counts: bool, sent: bool | None = None
+        self,
+        delivery: Delivery,
+        wait_s: float,
+        reason: str,
+        *,
+        counts: bool,
+        sent: bool | None = None,
+        tried: Try | None = None,
     ) -> bool:
         """Try again after ``wait_s``; ``counts`` as a try. Else as ``ack``.
 
         ``sent`` says whether it may have arrived in this try or an earlier one; None leaves what was said before.
+        ``tried`` is kept with the exchange, in the same transaction.
         """
 
-    async def park(self, delivery: Delivery, reason: str, *, sent: bool | None = None) -> bool:
-        """Leave it to a person; what is ordered behind it waits. ``sent`` as ``later``, else as ``ack``."""
+    async def park(
+        self, delivery: Delivery, reason: str, *, sent: bool | None = None, tried: Try | None = None
+    ) -> bool:
+        """Leave it to a person; what is ordered behind it waits. ``sent``, ``tried`` as ``later``, else as ``ack``."""
 
     async def settling(self, delivery: Delivery) -> bool:
         """Keep it until ``settled`` or ``reopen``; what is ordered behind it waits. Else as ``ack``."""

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from esb.buffer.base import Delivery, Entry, Lost, Message, Where
 from esb.clock import Clock
-from esb.store import Earlier, Fate, Fenced, Row, Store, accepting, leases, queue
+from esb.store import Earlier, Fate, Fenced, Row, Store, Try, accepting, leases, queue, tries
 from esb.store.ordering import Key
 from esb.store.queue import Queued
 
@@ -179,7 +179,14 @@ class SqlBuffer:
         return done
 
     async def later(
-        self, delivery: Delivery, wait_s: float, reason: str, *, counts: bool, sent: bool | None = None
+        self,
+        delivery: Delivery,
+        wait_s: float,
+        reason: str,
+        *,
+        counts: bool,
+        sent: bool | None = None,
+        tried: Try | None = None,
     ) -> bool:
         """See ``Buffer``. A message is never put off beyond its own time."""
         wait_ms, expires = int(wait_s * 1000), delivery.message.expires
@@ -190,6 +197,7 @@ class SqlBuffer:
         return await self._put_back(
             delivery,
             due,
+            tried,
             state=queue.LATER,
             tries=delivery.tries + counts,
             lost=0,
@@ -197,19 +205,26 @@ class SqlBuffer:
             **_known(sent),
         )
 
-    async def park(self, delivery: Delivery, reason: str, *, sent: bool | None = None) -> bool:
+    async def park(
+        self, delivery: Delivery, reason: str, *, sent: bool | None = None, tried: Try | None = None
+    ) -> bool:
         """See ``Buffer``."""
-        return await self._put_back(delivery, _never, state=queue.PARKED, reason=reason, **_known(sent))
+        return await self._put_back(delivery, _never, tried, state=queue.PARKED, reason=reason, **_known(sent))
 
     async def settling(self, delivery: Delivery) -> bool:
         """See ``Buffer``."""
-        return await self._put_back(delivery, _never, state=queue.SETTLING, sent=True)
+        return await self._put_back(delivery, _never, None, state=queue.SETTLING, sent=True)
 
-    async def _put_back(self, delivery: Delivery, due: Callable[[int], int], **values: Any) -> bool:
+    async def _put_back(self, delivery: Delivery, due: Callable[[int], int], tried: Try | None, **values: Any) -> bool:
         position, takes = delivery.position, delivery.takes
-        return await self._store.transact(
-            lambda one: queue.put_back(one, position, takes, {**values, "due": due(self._now(one))})
-        )
+
+        def work(connection: sa.Connection) -> bool:
+            is_mine = queue.put_back(connection, position, takes, {**values, "due": due(self._now(connection))})
+            if is_mine and tried is not None:
+                tries.keep(connection, delivery.message.id, tried)
+            return is_mine
+
+        return await self._store.transact(work)
 
     async def settled(self, exchange: str) -> bool:
         """See ``Buffer``."""

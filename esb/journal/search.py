@@ -5,16 +5,17 @@ What cannot be read of a row is said in its ``broken`` and keeps no other row fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from esb.clock import first_id
 from esb.store.bodies import CorruptError, unpack
 from esb.store.tables import Row, State, exchange
+from esb.store.tries import kept
 
 BODIES = ("request", "sent", "raw", "answer")
 FACTS = tuple(name for name in Row._fields if name not in (*BODIES, "fingerprint"))
@@ -84,16 +85,26 @@ class Query:
         return bool(self.ids or self.key or self.request_id or self.subjects or self.causes)
 
 
+class Tried(NamedTuple):
+    """A try that did not end its exchange: its facts by column, what was sent, what came back."""
+
+    facts: Mapping[str, Any]
+    sent: bytes
+    raw: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A row of the journal: its facts by column, and its bodies where they were asked for.
 
-    ``broken`` has the columns that do not hold what they should, with why; they are empty then.
+    ``broken`` has the columns that do not hold what they should, with why; they are empty then. ``tries``, those that
+    did not end it, are there where bodies were asked for.
     """
 
     facts: Mapping[str, Any]
     bodies: Mapping[str, bytes] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
+    tries: Sequence[Tried] = ()
 
     @property
     def id(self) -> str:
@@ -110,7 +121,20 @@ def page(
         wanted.append(exchange.c.id < before)
     found = sa.select(*(exchange.c[name] for name in names)).where(*wanted)
     rows = connection.execute(found.order_by(exchange.c.id.desc()).limit(most))
-    return [_found(dict(zip(names, row, strict=True))) for row in rows]
+    all_found = [_found(dict(zip(names, row, strict=True))) for row in rows]
+    return _with_tries(connection, all_found) if bodies else all_found
+
+
+def _with_tries(connection: sa.Connection, all_found: list[Found]) -> list[Found]:
+    tries = kept(connection, [one.id for one in all_found])
+    return [replace(one, tries=[_tried(row._asdict()) for row in tries.get(one.id, ())]) for one in all_found]
+
+
+def _tried(row: Mapping[str, Any]) -> Tried:
+    facts = {str(name): row[name] for name in row if name not in ("exchange", "sent", "raw")}
+    broken: dict[str, str] = {}
+    sent, raw = (_body(name, row[name], broken) for name in ("sent", "raw"))
+    return Tried({**facts, "broken": broken} if broken else facts, sent, raw)
 
 
 def stream(connection: sa.Connection, query: Query, *, bodies: bool = False) -> Iterator[Found]:

@@ -11,7 +11,7 @@ from esb.contract import Operation
 from esb.contract.schema import ITEM
 from esb.explain.masking import Masker
 from esb.fields import form
-from esb.journal.search import Found
+from esb.journal.search import Found, Tried
 from esb.model import Tree
 from esb.observe import mask
 
@@ -46,7 +46,15 @@ class Shower:
             shown[name] = self._canonical(tree, operation, getattr(operation, phi, {}))
         for name in ("sent", "raw"):
             shown[name] = wire(found.bodies[name], bare=self._bare)
+        shown["tries"] = [self._tried(one) for one in found.tries]
         return {**shown, "broken": broken} if broken else shown
+
+    def _tried(self, one: Tried) -> dict[str, Tree]:
+        facts = {**one.facts, "reason": self._text(one.facts["reason"])}
+        for name, body in (("sent", one.sent), ("raw", one.raw)):
+            size, shown = facts.pop(f"{name}_bytes"), wire(body, bare=self._bare)
+            facts[name] = {**shown, "bytes": size, "cut_to": len(body)} if shown and size > len(body) else shown
+        return facts
 
     def _details(self, found: Found, broken: dict[str, str]) -> Tree:
         tree = _json(found.facts["details"].encode(), "details", broken)
@@ -68,7 +76,7 @@ class Shower:
         return text if self._bare else mask(text)
 
 
-def wire(data: bytes, *, bare: bool) -> Tree:
+def wire(data: bytes, *, bare: bool) -> dict[str, Tree] | None:
     """None when nothing was; else its format, its size and, where it can be read, what it says."""
     if not data:
         return None

@@ -20,7 +20,7 @@ from esb.pipeline.parts import Ending, Record
 from esb.pipeline.settle import Settler
 from esb.pipeline.version import Lane, Version
 from esb.policies.schedule import Schedule
-from esb.store import Fate, Row, State, Store
+from esb.store import Fate, Row, State, Store, Try
 
 _FAULTY_WAIT_S = 5.0
 _MOST_LOST = 5
@@ -141,13 +141,15 @@ class Delivering:
 
     async def _again(self, delivery: Delivery, record: Record, ending: Ending) -> float:
         again = Again.after(self._backlog, record, ending, delivery.tries, was_sent=delivery.sent)
+        finished = self._clock.now().isoformat(timespec="milliseconds")
+        tried = record.tried(finished, ending) if again.counts else None
         if again.parks:
-            return await self._park(delivery, again.reason, sent=again.sent)
+            return await self._park(delivery, again.reason, sent=again.sent, tried=tried)
         kept = await self._backlog.surely(
             lambda: self._buffer.later(
-                delivery, again.wait_s, again.reason, counts=again.counts, sent=again.sent
+                delivery, again.wait_s, again.reason, counts=again.counts, sent=again.sent, tried=tried
             )
-        )  # fmt: skip
+        )
         self._count(delivery, "later" if kept else "lost", ending, record)
         return again.rest_s
 
@@ -185,8 +187,10 @@ class Delivering:
         self._count(delivery, result if kept else "lost", ending, record)
         return 0.0
 
-    async def _park(self, delivery: Delivery, reason: str, *, sent: bool | None = None) -> float:
-        kept = await self._backlog.surely(lambda: self._buffer.park(delivery, reason, sent=sent))
+    async def _park(
+        self, delivery: Delivery, reason: str, *, sent: bool | None = None, tried: Try | None = None
+    ) -> float:
+        kept = await self._backlog.surely(lambda: self._buffer.park(delivery, reason, sent=sent, tried=tried))
         self._count(delivery, "parked" if kept else "lost", Ending(Outcome.ACCEPTED, "parked", reason=reason))
         return 0.0
 

@@ -14,7 +14,7 @@ from esb.errors import Outcome
 from esb.model import Effect, Exchange, Result, Tree
 from esb.pipeline.version import Lane
 from esb.spi import Wire
-from esb.store import Row, State
+from esb.store import Row, State, Try
 
 
 @dataclass(slots=True)
@@ -131,6 +131,22 @@ class Record:
             wire.sent if wire else b"",
             end.raw or (wire.received if wire else b""),
             end.encoded if durable or not end.decided else b"",
+        )
+
+    def tried(self, finished: str, ending: Ending) -> Try:
+        """For the journal, of a try after which the exchange goes on."""
+        wire = self.wire or Wire()
+        return Try(
+            finished,
+            self.lane.endpoint.name,
+            ending.outcome.value,
+            ending.code,
+            ending.reason,
+            self.attempts,
+            self.lane.mapped_by,
+            self.lane.version.name,
+            wire.sent,
+            ending.raw or wire.received,
         )
 
     def _timings(self, ended: float) -> str:

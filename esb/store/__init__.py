@@ -7,6 +7,7 @@ from esb.store.inbox import Arrival, Settled, Taken, Told
 from esb.store.pruning import Kept, Pruner
 from esb.store.store import Store
 from esb.store.tables import Fenced, Row, State, StoreError, Unsettled
+from esb.store.tries import Try
 
 __all__ = [
     "Arrival",
@@ -22,5 +23,6 @@ __all__ = [
     "StoreError",
     "Taken",
     "Told",
+    "Try",
     "Unsettled",
 ]

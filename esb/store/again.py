@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from esb.store import queue
 from esb.store.tables import Row, State, exchange, idempotency
+from esb.store.tries import move_last
 
 _ENDED = (State.UNAVAILABLE, State.UNKNOWN, State.MALFORMED, State.ACCEPTED)
 _REPLAYED = "replayed by "
@@ -26,6 +27,7 @@ def accept_again(connection: sa.Connection, row: Row, message: Sequence[Any]) ->
     stands = connection.scalar(sa.select(exchange.c.id).where(as_it_stood).with_for_update())
     if stands is None or not _key_is_its_own(connection, row):
         return False
+    move_last(connection, row.id)
     anew = {"state": State.ACCEPTED.value, "code": "", "message": "", "details": "", "finished": "", "owner": ""}
     connection.execute(exchange.update().where(as_it_stood).values(anew))
     queue.insert(connection, [tuple(message)])

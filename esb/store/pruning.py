@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from esb.clock import SHANGHAI, Clock, first_id
 from esb.observe import get_logger
-from esb.store import cursors, leases, parts
+from esb.store import cursors, leases, parts, tries
 from esb.store.inbox import prune_inbox
 from esb.store.parts import WHOLE, Busy, Part
 from esb.store.queue import queue
@@ -140,11 +140,12 @@ class Pruner:
         return folded, rows if folded else 0
 
     async def _keys(self, part: Part) -> None:
-        """The keys of a part that goes: before it, so that whoever is killed in between leaves none behind."""
-        after = part.low
-        while ids := await self._store.look(partial(_keyed, after=after, high=part.high, most=self._chunk)):
-            await self._rested(partial(_forget, ids=ids))
-            after = ids[-1]
+        """The keys and tries of a part that goes: before it, so that whoever is killed in between leaves none."""
+        for of in (idempotency.c.exchange, tries.attempt.c.exchange):
+            after = part.low
+            while ids := await self._store.look(partial(_keyed, of=of, after=after, high=part.high, most=self._chunk)):
+                await self._rested(partial(_forget, of=of, ids=ids))
+                after = ids[-1]
 
     async def _exchanges(self, operation: str, after: str, bound: str) -> int:
         total = 0
@@ -225,20 +226,20 @@ def _count(connection: sa.Connection, part: Part) -> int:
     return found - len(staying(connection, part, parts.MOST))
 
 
-def _keyed(connection: sa.Connection, after: str, high: str, most: int) -> list[str]:
-    of = idempotency.c.exchange
-    return list(connection.scalars(sa.select(of).where(of > after, of < high).order_by(of).limit(most)))
+def _keyed(connection: sa.Connection, of: sa.Column[str], after: str, high: str, most: int) -> list[str]:
+    """Ids of exchanges that the column ``of`` has, each once."""
+    return list(connection.scalars(sa.select(of).distinct().where(of > after, of < high).order_by(of).limit(most)))
 
 
-def _forget(connection: sa.Connection, ids: Sequence[str]) -> int:
+def _forget(connection: sa.Connection, of: sa.Column[str], ids: Sequence[str]) -> int:
     stay = sa.select(exchange.c.id).where(exchange.c.id.in_(ids), _STAYS)
-    gone = idempotency.delete().where(idempotency.c.exchange.in_(ids), idempotency.c.exchange.not_in(stay))
-    return connection.execute(gone).rowcount
+    return connection.execute(of.table.delete().where(of.in_(ids), of.not_in(stay))).rowcount
 
 
 def _delete(connection: sa.Connection, ids: Sequence[str]) -> int:
     ended = sa.select(exchange.c.id).where(exchange.c.id.in_(ids), sa.not_(_STAYS))
     gone = list(connection.scalars(ended.with_for_update(skip_locked=True)))
     connection.execute(idempotency.delete().where(idempotency.c.exchange.in_(gone)))
+    tries.prune(connection, gone)
     connection.execute(exchange.delete().where(exchange.c.id.in_(gone)))
     return len(gone)

@@ -16,6 +16,7 @@ from esb.store import many
 from esb.store.effects import Fate, finish_exchange
 from esb.store.ordering import Key, keep_order
 from esb.store.tables import Big, Row, State, clean, exchange, metadata, partial_index
+from esb.store.tries import move_last
 
 READY, LATER, HELD = "ready", "later", "held"
 TAKEN, SETTLING, PARKED = "taken", "settling", "parked"
@@ -282,6 +283,7 @@ def reopen(connection: sa.Connection, exchange_id: str, due: int, reason: str) -
     again = {"state": LATER, "due": due, "tries": queue.c.tries + 1, "sent": False, "reason": reason}
     if not change(connection, exchange_id, (SETTLING, TAKEN), again):
         return None
+    move_last(connection, exchange_id)
     accepted = exchange.update().where(exchange.c.id == exchange_id)
     connection.execute(accepted.values(state=State.ACCEPTED.value, code="", finished="", owner=""))
     return find(connection, exchange_id)

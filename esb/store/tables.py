@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION, READS_FROM = 6, 4
+SCHEMA_VERSION, READS_FROM = 7, 4
 """The schema of this release, and the oldest whose releases can work beside it on a store that has this one."""
 
 metadata = sa.MetaData()

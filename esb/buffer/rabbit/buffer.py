@@ -30,7 +30,7 @@ from esb.buffer.rabbit.topology import PRIORITIES, Names, Place, Stock, bounds
 from esb.buffer.sql import SqlBuffer, _delivery
 from esb.clock import Clock
 from esb.observe import Metrics, get_logger
-from esb.store import Earlier, Row, Store, StoreError, leases, relaying
+from esb.store import Earlier, Row, Store, StoreError, Try, leases, relaying
 from esb.store.queue import LATER, READY
 from esb.store.relaying import Relayed
 
@@ -165,10 +165,17 @@ class RabbitBuffer(SqlBuffer):
         news.clear()
 
     async def later(
-        self, delivery: Delivery, wait_s: float, reason: str, *, counts: bool, sent: bool | None = None
+        self,
+        delivery: Delivery,
+        wait_s: float,
+        reason: str,
+        *,
+        counts: bool,
+        sent: bool | None = None,
+        tried: Try | None = None,
     ) -> bool:
         """See ``Buffer``."""
-        done = await super().later(delivery, wait_s, reason, counts=counts, sent=sent)
+        done = await super().later(delivery, wait_s, reason, counts=counts, sent=sent, tried=tried)
         if done:
             message = delivery.message
             self._relay.publish(Relayed(message.id, delivery.takes, LATER, message.endpoint), message.priority, wait_s)

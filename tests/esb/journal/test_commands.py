@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from esb import audit, blind
 from esb.blind import parse
 from esb.cli import main
+from esb.store import tries
 from esb.store.tables import audit as audit_table
 from esb.store.tables import exchange
 from tests.esb.configured import ROOT
@@ -109,6 +110,27 @@ def test_one_is_shown_with_its_stages_and_relations_and_without_its_patient(engi
     of_cached = json.loads(esb("journal", "show", cached.id).output)
     assert of_cached["related"][0]["relation"] == "this was given its answer"
     assert "no exchange E404" in esb("journal", "show", "E404", status=1).output
+
+
+def test_each_try_is_shown_and_exported_with_its_wire_and_without_its_patient(engine: sa.Engine) -> None:
+    one, other = row(state="accepted"), row()
+    put(engine, one, other)
+    sent, raw = f"<a><id>{PATIENT}</id></a>".encode(), b"<html>" + b" " * tries.LONGEST
+    with engine.begin() as connection:
+        tried = tries.Try("2026-01-15T09:00:00.000+08:00", "his", "malformed", "m", "no xml", 1, "a@1", "1", sent, raw)
+        tries.keep(connection, one.id, tried)
+        tries.keep(connection, one.id, tried._replace(state="unavailable", code="down", sent=b"", raw=b""))
+    shown = esb("journal", "show", one.id).output
+    first, second = json.loads(shown)["tries"]
+    assert (first["number"], first["state"], first["reason"]) == (1, "malformed", "no xml")
+    assert (first["sent"]["bytes"], first["sent"]["format"]) == (len(sent), "xml")
+    assert (first["raw"]["bytes"], first["raw"]["cut_to"]) == (len(raw), tries.LONGEST)
+    assert (second["number"], second["code"], second["sent"], second["raw"]) == (2, "down", None, None)
+    assert PATIENT not in shown
+    bare = json.loads(esb("journal", "show", one.id, "--unmask", "--reason", "complaint 17").output)
+    assert PATIENT in json.dumps(bare["tries"][0]["sent"])
+    lines = [json.loads(line) for line in esb("journal", "export", "--reason", "x").stdout.splitlines()]
+    assert {line["id"]: len(line["tries"]) for line in lines} == {one.id: 2, other.id: 0}
 
 
 def test_to_see_the_patient_needs_a_reason_and_is_audited(engine: sa.Engine) -> None:

@@ -15,7 +15,7 @@ import structlog
 from tests import postgres
 from tests.esb import kit
 
-_ON_BOTH = ("test_effects", "test_not_kept", "test_queued", "test_queued_doubt", "test_settle")
+_ON_BOTH = ("test_effects", "test_not_kept", "test_queued", "test_queued_doubt", "test_settle", "test_tries")
 
 
 _OF_A_FILE = ("sent_before_a_crash", "never_sent_before_a_crash", "a_store_belongs_to_one_process")

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from esb.clock import SHANGHAI, Ids, first_id
 from esb.journal.search import Query, page
 from esb.observe import Metrics
-from esb.store import Kept, Pruner, Row, Store, StoreError, parts
+from esb.store import Kept, Pruner, Row, Store, StoreError, Try, parts, tries
 from esb.store.parts import Part
 from tests import postgres
 from tests.esb.kit import FakeClock, until
@@ -26,6 +26,7 @@ from tests.esb.store.test_store import claim, row
 DAY = timedelta(days=1)
 USUAL = timedelta(days=10)
 KILLED = 137
+TRIED = Try("2026-01-15T09:00:00.000+08:00", "his", "unavailable", "down", "", 1, "", "", b"sent", b"")
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ async def test_a_day_goes_with_its_table_and_its_keys_when_all_of_it_is_over(day
     await store.open(old)
     await store.transact(lambda one: one.execute(sa.text("UPDATE exchange SET state = 'done', owner = ''")))
     rows = [old, *await days.write(*[{}] * 5)]
+    await store.transact(lambda one: tries.keep(one, old.id, TRIED))
     days.to(1)
     [kept] = await days.write({})
     days.to(10.5)
@@ -148,7 +150,8 @@ async def test_a_day_goes_with_its_table_and_its_keys_when_all_of_it_is_over(day
     assert await days.prune() == 6
     assert await there(store, *rows, kept) == [False] * 6 + [True]
     assert days.name(0) not in await days.names()
-    assert await store.look(lambda one: one.scalar(sa.text("SELECT count(*) FROM idempotency"))) == 0
+    for table in ("idempotency", "attempt"):
+        assert await store.look(lambda one, of=table: one.scalar(sa.text(f"SELECT count(*) FROM {of}"))) == 0
     found = await days.parts()
     assert whole(found)
     assert found[0].high == parts.bound(days.first + DAY)
@@ -159,8 +162,11 @@ async def test_what_must_stay_survives_its_day_with_its_key(days: Days, store: S
     parked = claim(id=days.ids.new(), key="parked")
     await store.open(parked)
     [doubt, waits, gone] = await days.write({"state": "unknown", "effect": "once"}, {"state": "accepted"}, {})
+    for one in (waits, gone):
+        await store.transact(lambda connection, of=one.id: tries.keep(connection, of, TRIED))
     days.to(12)
     assert await days.prune() == 1
+    assert list(await store.look(lambda connection: tries.kept(connection, [waits.id, gone.id]))) == [waits.id]
     assert await there(store, parked, doubt, waits, gone) == [True, True, True, False]
     assert days.name(0) not in await days.names()
     assert await store.open(claim(id=days.ids.new(), key="parked")) is not None
