@@ -18,6 +18,7 @@ from esb.clock import Ids
 from esb.errors import ConfigError
 from esb.observe import Metrics
 from esb.store import Fate, Row, State, Store, StoreError
+from esb.store.tables import SCHEMA_VERSION
 from tests.esb.kit import FakeClock, prune, until
 
 CLOCK = FakeClock()
@@ -291,7 +292,7 @@ async def test_a_store_of_another_release_is_refused(tmp_path: Path) -> None:
         connection.execute("update schema_version set version = 99, reads_from = 98")
     connection.close()
     store = Store(url, Metrics())
-    with pytest.raises(ConfigError, match="schema version 99, this release needs 4"):
+    with pytest.raises(ConfigError, match=f"schema version 99, this release needs {SCHEMA_VERSION}"):
         await store.start()
     await store.close()
 
@@ -319,7 +320,7 @@ async def test_a_store_of_the_release_without_versions_opens_with_all_its_rows(t
     assert (old.state, old.version, unfinished) == ("received", "", ["OLD"])
     assert (new.version, new.reason, new.mapping) == ("v2", "after", "m")
     with sqlite3.connect(tmp_path / "esb.db") as connection:
-        assert connection.execute("select version from schema_version").fetchall() == [(4,)]
+        assert connection.execute("select version from schema_version").fetchall() == [(SCHEMA_VERSION,)]
     connection.close()
 
 
