@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from esb.observe import get_logger
 from esb.store import answers, driver, many
 from esb.store.answers import Brought
+from esb.store.bodies import CorruptError
 from esb.store.inbox import COLUMNS, Arrival, Offer, Settled, Taken, arrival_of, inbox, inbox_key, inbox_mark, stored
 from esb.store.tables import clean
 
@@ -22,6 +24,7 @@ _TRIED_AGAIN = (Taken.PARKED, Taken.UNWANTED)
 _NO_KEY = (Taken.CONFLICT, Taken.SUPERSEDED, Taken.ANSWER)
 
 _Key = tuple[str, str, str]
+_log = get_logger()
 
 
 class _Earlier(NamedTuple):
@@ -189,6 +192,17 @@ def _repeated(arrival: Arrival) -> Settled:
     return Settled(Taken(arrival.state), arrival.answer, True)
 
 
+def _sound(row: Sequence[Any]) -> Arrival | None:
+    """None for a damaged row, which stays for whoever mends it: its repeat is kept anew, or it would be refused for
+    ever.
+    """
+    try:
+        return arrival_of(row[1:])
+    except CorruptError as error:
+        _log.error("inbox_row_corrupt", position=row[0], reason=str(error))
+        return None
+
+
 def _held(
     connection: sa.Connection, latest: dict[_Key, int], offers: Sequence[Offer]
 ) -> Iterator[tuple[_Key, _Earlier]]:
@@ -201,7 +215,7 @@ def _held(
         known |= {(row[0], row[1], row[2]): row[3] for row in found}
     for key, position in known.items():
         row = connection.execute(_ROW, {"its_position": position}).first()
-        arrival = arrival_of(row[1:]) if row is not None else None
+        arrival = _sound(row) if row is not None else None
         if arrival is not None and (arrival.endpoint, arrival.sender, arrival.control) == key:
             yield key, _Earlier(position, arrival, is_new=False)
 

@@ -9,6 +9,7 @@ import pytest
 
 from esb.observe import Metrics
 from esb.store import Arrival, Settled, Store, Taken
+from esb.store.inbox import inbox
 from tests import postgres
 
 
@@ -82,3 +83,13 @@ async def test_a_parked_message_is_tried_again_by_whoever_gets_it_next(stores: l
     assert [one.control for one in await first.events(0)] == ["M1"]
     states = [one.state for _, one in await first.arrivals()]
     assert states == [str(Taken.EVENT), str(Taken.SUPERSEDED)]
+
+
+async def test_the_repeat_of_a_damaged_row_is_kept_anew_and_the_row_stays(stores: list[Store]) -> None:
+    """Or its sender would be answered AE for ever. Neighbours in the batch are none the worse."""
+    await keep(stores[0], arrival("M1"))
+    damage = inbox.update().values(content=b"\1 no longer packed")
+    await stores[0].transact(lambda one: one.execute(damage).rowcount)
+    settled = await asyncio.gather(*(keep(stores[1], arrival(name)) for name in ("M1", "M2", "M1")))
+    assert [(one.answer, one.is_repeat) for one in settled] == [(b"AA M1", False), (b"AA M2", False), (b"AA M1", True)]
+    assert [(one.position, one.control) for one in await stores[0].events(0)] == [(1, "M1"), (2, "M1"), (3, "M2")]
