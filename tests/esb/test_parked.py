@@ -21,6 +21,7 @@ from esb.store import Store
 from esb.store.engines import transaction
 from tests.esb.buffer.suite import row
 from tests.esb.configured import ROOT
+from tests.esb.replay.kit import LOCK_REQUEST as FULL
 
 LOCK = b'{"orderNo":"R1","patientId":"P0000001"}'
 
@@ -134,21 +135,6 @@ def test_a_store_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     done = esb("list")
     assert (done.exit_code, "holds no queue" in done.output) == (2, True)
     assert not (tmp_path / "none.db").exists()
-
-
-FULL = {
-    "orderNo": "R1",
-    "patientId": "P0000001",
-    "fee": 2500,
-    "slot": {
-        "slotId": "S1",
-        "scheduleId": "R1",
-        "departmentId": "010101",
-        "doctorId": "D001",
-        "start": "2026-01-16T08:30:00+08:00",
-        "end": "2026-01-16T09:00:00+08:00",
-    },
-}
 
 
 async def parked(buffer: SqlBuffer, exchange: str, reason: str, *, order: str = "", request: Any = FULL) -> None:
