@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -15,6 +14,9 @@ from esb.errors import ConfigError, Finding
 from esb.store import files, migrations
 from esb.store.migrations.proof import proved
 from esb.store.tables import SCHEMA_VERSION, readable, version_of
+
+if TYPE_CHECKING:
+    import psycopg
 
 _LOCK_MS, _STATEMENT_MS, _IDLE_MS = 5_000, 30_000, 5_000
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
@@ -50,6 +52,8 @@ def engine_of(url: str, create: Create = sa.create_engine) -> sa.Engine:
 
 async def listening(where: sa.URL) -> psycopg.AsyncConnection[tuple[object, ...]]:
     """A connection that waits for what others tell, beside the engine's; raises ``psycopg.Error``."""
+    import psycopg  # an extra, and large: not for a store in a file
+
     conninfo = where.set(drivername="postgresql").render_as_string(hide_password=False)
     return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, **_CONNECT)
 

@@ -13,12 +13,15 @@ import contextlib
 import json
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-import psycopg
 import sqlalchemy as sa
 
 from esb.observe import get_logger
 from esb.store.tables import StoreError
+
+if TYPE_CHECKING:
+    import psycopg
 
 CHANNEL = "esb_news"
 _REST_S = 0.1
@@ -30,7 +33,7 @@ _NOTIFY = sa.text("SELECT pg_notify(:channel, :topics)")
 _log = get_logger()
 
 Look = Callable[[Callable[[sa.Connection], None]], Awaitable[None]]
-Connect = Callable[[], Awaitable[psycopg.AsyncConnection[tuple[object, ...]]]]
+Connect = Callable[[], Awaitable["psycopg.AsyncConnection[tuple[object, ...]]"]]
 
 
 class News:
@@ -87,6 +90,8 @@ class News:
             await self._sleep(_REST_S)
 
     async def _hear(self, connect: Connect) -> None:
+        import psycopg  # an extra, and large: not for a store in a file
+
         while True:
             try:
                 async with await connect() as connection:
