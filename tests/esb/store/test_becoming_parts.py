@@ -17,6 +17,7 @@ from esb.clock import SHANGHAI, Ids, SystemClock, first_id
 from esb.store import migrations, parts
 from esb.store.engines import engine_of, open_up
 from esb.store.migrations import proof
+from esb.store.tables import READS_FROM, SCHEMA_VERSION
 from tests import postgres
 from tests.esb.store.test_migrations import KILLED, run
 from tests.esb.store.test_store import row
@@ -71,7 +72,7 @@ def test_every_row_is_there_also_those_of_days_to_come_and_of_no_day(url: str) -
     assert (before.low, after.high, before.high) == ("", "", after.low)
     outside = sa.text(f"SELECT count(*) FROM {before.name} WHERE id >= '{before.high}'")
     assert run(url, str(outside)) == [(0,)]
-    assert run(url, "SELECT version, reads_from FROM schema_version") == [(6, 4)]
+    assert run(url, "SELECT version, reads_from FROM schema_version") == [(SCHEMA_VERSION, READS_FROM)]
     assert run(url, LEFT) == []
 
 

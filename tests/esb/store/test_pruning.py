@@ -81,6 +81,43 @@ async def test_it_rests_after_every_transaction(store: Store) -> None:
     assert (deleted, len(rests)) == (9, 3 + 1)  # and one for the inbox
 
 
+async def test_it_rests_for_its_own_work_and_not_for_what_others_make_it_wait(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(store, *(row() for _ in range(9)))
+    clock, transact = FakeClock(), store.transact
+    clock.at = CLOCK.at + 11 * 86_400
+
+    async def late(work: Any) -> Any:
+        clock.at += 60
+        return await transact(work)
+
+    monkeypatch.setattr(store, "transact", late)
+    assert await Pruner(store, clock, clock.sleep, 3).prune(Kept(USUAL)) == 9
+    assert clock.slept == [0.0] * 4
+
+
+class Ticking(FakeClock):
+    """A moment later whenever somebody looks."""
+
+    def __init__(self, tick: float) -> None:
+        super().__init__()
+        self.at, self._tick = CLOCK.at, tick
+
+    def monotonic(self) -> float:
+        self.at += self._tick
+        return self.at
+
+
+@pytest.mark.parametrize(("tick", "transactions"), [(0.001, 6), (0.1, 34)])
+async def test_it_deletes_more_at_a_time_where_that_is_quick(store: Store, tick: float, transactions: int) -> None:
+    await written(store, *(row() for _ in range(100)))
+    CLOCK.at += 11 * 86_400
+    clock = Ticking(tick)
+    assert await Pruner(store, clock, clock.sleep, 3).prune(Kept(USUAL)) == 100
+    assert len(clock.slept) == transactions + 1  # and one for the inbox
+
+
 async def test_rows_are_written_while_it_prunes(store: Store) -> None:
     await written(store, *(row() for _ in range(20)))
     CLOCK.at += 11 * 86_400
