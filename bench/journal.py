@@ -2,7 +2,7 @@
 
 Cost: an uncached and a cached read over HTTP with the journal against the same bus that makes and writes no rows, in
 turn, five times; the middle of the ratios within a round counts. Search: the slowest of four tries of each kind among a
-million rows, the first of them with nothing of that index read yet; on PostgreSQL they lie in the parts of 180 days.
+million rows, the first of them with nothing of that index read yet; on PostgreSQL they lie in the parts that a bus makes.
 Pruning: 99 of 100 reads while half of the rows are deleted, against the same bus when that is over.
 """
 
@@ -99,7 +99,8 @@ def in_days(engine: sa.Engine) -> None:
         return
     with engine.begin() as connection:
         before = parts.parts(connection)[0]
-        days = [(BEGIN + timedelta(days=day)).date() for day in range(DAYS + 1)]
+        width = parts.width(connection, timedelta(days=DAYS)).days
+        days = [(BEGIN + timedelta(days=day)).date() for day in range(0, DAYS + 1, width)]
         bounds = ["MINVALUE", *(f"'{parts.bound(day)}'" for day in days), f"'{before.high}'"]
         names = [before.name, *(f"exchange_{day:%Y%m%d}" for day in days)]
         connection.exec_driver_sql(f"DROP TABLE {before.name}")
