@@ -2,7 +2,7 @@
 
 Cost: an uncached and a cached read over HTTP with the journal against the same bus that makes and writes no rows, in
 turn, five times; the middle of the ratios within a round counts. Search: the slowest of four tries of each kind among a
-million rows, the first of them with nothing of that index read yet; on PostgreSQL they lie in the parts that a bus makes.
+million rows, the first of them with nothing of that index read yet; on PostgreSQL in the parts that a bus makes.
 Pruning: 99 of 100 reads while half of the rows are deleted, against the same bus when that is over.
 """
 
