@@ -82,7 +82,7 @@ async def test_a_call_without_answer_leaves_the_others_alone_and_nobody_new_join
         if connections == 1:
             await reader.readuntil(b"\x1c\r")
             second = await reader.readuntil(b"\x1c\r")
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.5)
             writer.write(ack(b"AA", control(second)))
         else:
             writer.write(ack(b"AA", control(await reader.readuntil(b"\x1c\r"))))
@@ -90,7 +90,7 @@ async def test_a_call_without_answer_leaves_the_others_alone_and_nobody_new_join
 
     async with peer(behave) as (_, port):
         hub = adapt(port, in_flight=4)
-        silent, patient, late = make_call(0.15), make_call(), make_call()
+        silent, patient, late = make_call(1.0), make_call(), make_call()
         silent.exchange, patient.exchange, late.exchange = "A" * 26, "B" * 26, "C" * 26
         first = asyncio.create_task(hub.call(ACTION, QUERY, silent))
         await asyncio.sleep(0.02)

@@ -213,12 +213,12 @@ async def test_a_silent_connection_is_closed_after_its_time_and_not_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.hl7v2.server._TICK_S", 0.05)
-    async with station(tmp_path, idle_s=0.3) as his:
+    async with station(tmp_path, idle_s=1.0) as his:
         sender = await his.open()
         for number in range(4):
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.3)
             await sender.send(adt(f"M{number}"))
-        assert await sender.rest(3.0) == b""
+        assert await sender.rest(10.0) == b""
     assert his.counted("closed_idle") == 1
 
 
