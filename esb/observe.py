@@ -24,7 +24,7 @@ _ALLOWED = frozenset(
     {"event", "level", "time", "logger", "error", "where", "fields_left_out", "version", "file", "line", "pid"}
     | {"exchange", "operation", "endpoint", "outcome", "state", "code", "reason", "attempts", "seconds", "request_id"}
     | {"principal", "cause", "rows", "count", "backlog", "after_s", "adapter", "mapping", "address", "port", "signal"}
-    | {"status", "method", "bytes", "subscriber", "role", "field", "day", "seq", "hash"}
+    | {"status", "method", "bytes", "subscriber", "role", "field", "day", "seq", "hash", "position", "tries"}
 )
 _MASKS = (
     (re.compile(r"(?<![0-9A-Za-z])(\d{6})\d{8}(\d{3}[\dXx])(?![0-9A-Za-z])"), r"\1********\2"),
