@@ -3,8 +3,8 @@
 An id begins with its time, so a range of ids is a time and the primary key stays the id alone. The ranges have no gap
 and no end: what is older than the first day has a part, and so has what is later than the last. Parts are made some
 days ahead by cutting the last one, and go by folding a day into its neighbour, which takes what must stay and the
-range. Each is one short transaction; nobody waits for it longer than ``_WAIT``, for it gives up first. A file is one
-part and stays one.
+range. Each is one short transaction that gives up after ``_WAIT`` for a lock, of which it needs two or three: nobody
+waits behind it longer than for these. A file is one part and stays one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def parts(connection: sa.Connection) -> list[Part]:
 
 
 def width(connection: sa.Connection, kept: timedelta) -> timedelta:
-    """One day, or as many as leave room for ``kept`` in the database's table of locks.
+    """One day, or as many as leave room for ``kept``, the longest time of all, in the database's table of locks.
 
     Who looks into all parts locks each with its indexes: a dozen must be able to do so at once.
     """
@@ -117,7 +117,7 @@ def fold(
 
     def work() -> bool:
         run = connection.exec_driver_sql
-        if _size(connection, into) > LARGEST or len(staying(connection, part, MOST + 1)) > MOST:
+        if size(connection, into) > LARGEST or len(staying(connection, part, MOST + 1)) > MOST:
             return False
         run("LOCK TABLE ONLY exchange IN ACCESS EXCLUSIVE MODE")
         stay = list(staying(connection, part, MOST + 1))
@@ -133,6 +133,12 @@ def fold(
         return True
 
     return _alone(connection, work)
+
+
+def size(connection: sa.Connection, part: Part, *, with_all: bool = False) -> int:
+    """Bytes of its rows, or of these with their indexes and large values."""
+    function = "pg_total_relation_size" if with_all else "pg_relation_size"
+    return int(connection.exec_driver_sql(f"SELECT {function}('{part.name}')").scalar_one())
 
 
 def bound(day: date) -> str:
@@ -158,11 +164,6 @@ def _bounds(text: str) -> tuple[str, str]:
     if found is None:
         raise StoreError(f"the journal has a part that is not the bus's: {text}")
     return found[1] or "", found[2] or ""
-
-
-def _size(connection: sa.Connection, part: Part) -> int:
-    found = connection.exec_driver_sql(f"SELECT pg_relation_size('{part.name}')").scalar_one()
-    return int(found)
 
 
 def _alone(connection: sa.Connection, work: Callable[[], _T]) -> _T:

@@ -30,7 +30,7 @@ _LEASE_S = 600.0
 _TRIES, _AGAIN_S = 20, 0.5
 _MOST_APART = timedelta(minutes=10)
 _SHORT = 20
-"""A part as long as this fraction of what is kept goes as a whole: some rows are kept longer by so much."""
+"""Of a part as long as this fraction of what is kept all goes at once: some rows are kept longer by so much."""
 _log = get_logger()
 
 
@@ -46,7 +46,11 @@ class Kept:
 
     @property
     def least(self) -> timedelta:
-        return min(self.usual, *self.by_operation.values(), self.usual)
+        return min([self.usual, *self.by_operation.values()])
+
+    @property
+    def most(self) -> timedelta:
+        return max([self.usual, *self.by_operation.values()])
 
 
 class Pruner:
@@ -68,7 +72,8 @@ class Pruner:
         self._least = self._chunk = chunk
 
     async def prune(self, kept: Kept) -> int:
-        """Make parts for the days to come and delete what is older than it need be; returns how many rows.
+        """Make parts for the days to come and delete what is older than it need be; returns how many rows, not counting
+        those that went with the table of their day.
 
         Of the processes on one database one does it, and none whose clock is wrong. Messages in the inbox are kept as
         long as is usual, and until every subscriber of events has come to them.
@@ -76,7 +81,7 @@ class Pruner:
         if not await self._is_mine():
             return 0
         now = await self._agreed()
-        await self._cut(now, kept.usual)
+        await self._cut(now, kept.most)
         total, before = 0, None
         for part in await self._store.look(parts.parts):
             if part.low < first_id(now - kept.least) and await self._is_mine():
@@ -118,26 +123,27 @@ class Pruner:
     async def _part(self, before: Part | None, part: Part, kept: Kept, now: datetime) -> tuple[int, bool]:
         """How many rows went, and whether the part did."""
         bounds = {name: first_id(now - kept.of(name)) for name in await self._store.look(partial(operations, of=part))}
-        over = all(part.high <= bound for bound in bounds.values() or [first_id(now - kept.usual)])
-        goes_whole = part.span <= max(timedelta(days=1), kept.usual / _SHORT)
-        if before and goes_whole and over:
-            folded, rows = await self._fold(before, part)
+        ends = bounds.values() or [first_id(now - kept.usual)]
+        over = bool(part.high) and all(part.high <= bound for bound in ends)
+        if before and over:
+            folded = await self._fold(before, part)
             if folded is not False:
-                return rows, bool(folded)
+                return 0, bool(folded)
+        is_short = part.span <= max(timedelta(days=1), kept.usual / _SHORT)
         last = min(bounds.values(), default="")
         total = 0
         for operation, bound in bounds.items():
-            if bound > last or over or not goes_whole:
+            if bound > last or over or not is_short:
                 total += await self._exchanges(operation, part.low, min(bound, part.high or bound))
         return total, False
 
-    async def _fold(self, before: Part, part: Part) -> tuple[bool | None, int]:
+    async def _fold(self, before: Part, part: Part) -> bool | None:
         await self._keys(part)
-        rows = await self._store.look(partial(_count, part=part))
+        size = await self._store.look(lambda connection: parts.size(connection, part, with_all=True))
         folded = await self._unless_busy(lambda connection: parts.fold(connection, before, part, staying))
         if folded:
-            _log.info("journal_day_dropped", day=str(parts.day_of(part.low)), rows=rows)
-        return folded, rows if folded else 0
+            _log.info("journal_day_dropped", day=str(parts.day_of(part.low)), bytes=size)
+        return folded
 
     async def _keys(self, part: Part) -> None:
         """The keys and tries of a part that goes: before it, so that whoever is killed in between leaves none."""
@@ -218,12 +224,6 @@ def staying(connection: sa.Connection, part: Part, most: int) -> list[str]:
     for which in (UNFINISHED, waits, exchange.c.id.in_(queued)):
         found.update(connection.scalars(sa.select(exchange.c.id).where(*within, which).limit(most)))
     return sorted(found)
-
-
-def _count(connection: sa.Connection, part: Part) -> int:
-    """How many rows go with it."""
-    found: int = connection.scalar(sa.select(sa.func.count()).select_from(sa.table(part.name))) or 0
-    return found - len(staying(connection, part, parts.MOST))
 
 
 def _keyed(connection: sa.Connection, of: sa.Column[str], after: str, high: str, most: int) -> list[str]:
