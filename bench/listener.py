@@ -194,7 +194,7 @@ class _NoStore:
         from esb.store import Settled, Taken
 
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        done.set_result(Settled(Taken(arrival.state), arrival.answer, False))
+        done.set_result(Settled(Taken(arrival.state), arrival.answer, False, arrival.id))
         return done
 
 

@@ -134,7 +134,7 @@ class Desk:
                 if not settled.is_repeat:
                     self.told(arrival.event)
             elif settled.state is not Taken.ANSWER:
-                self._tell(settled.state, arrival)
+                self._tell(settled, arrival)
             done.set_result(settled.answer)
             return
         self._taken["not_kept"].inc()
@@ -146,9 +146,11 @@ class Desk:
         if not kept.cancelled() and kept.exception() is None and (position := kept.result().position):
             self.heard(question, position, raw)
 
-    def _tell(self, state: Taken, arrival: Arrival) -> None:
-        reason = arrival.reason if state is not Taken.CONFLICT else "another message was sent with the same id"
-        _log.warning(f"message_{state}", endpoint=self.endpoint, exchange=arrival.id, reason=reason)
+    def _tell(self, settled: Settled, arrival: Arrival) -> None:
+        """By the id of its row, for the journal finds no other."""
+        state, conflict = settled.state, "another message was sent with the same id"
+        reason = arrival.reason if state is not Taken.CONFLICT else conflict
+        _log.warning(f"message_{state}", endpoint=self.endpoint, exchange=settled.id, reason=reason)
 
 
 def _nobody(*_: object) -> None:

@@ -80,13 +80,15 @@ class Offer:
 class Settled(NamedTuple):
     """The row that stands for the offered message, the stored one when it is a repeat.
 
-    ``position`` is that of the row when it is a new one, otherwise 0. ``is_clear``: nothing that is ordered waited in
-    any queue when it was kept, so nothing that it would have to wait behind; False where that is not known.
+    ``id`` is that of the row. ``position`` is the row's when it is a new one, otherwise 0. ``is_clear``: nothing that
+    is ordered waited in any queue when it was kept, so nothing that it would have to wait behind; False where that is
+    not known.
     """
 
     state: Taken
     answer: bytes
     is_repeat: bool
+    id: str
     position: int = 0
     is_clear: bool = False
 

@@ -170,26 +170,29 @@ class _Batch:
 
     def _settled(self, arrival: Arrival) -> Settled:
         """Of the row that was added last."""
-        return Settled(Taken(arrival.state), arrival.answer, False, self.last, self._is_clear)
+        return Settled(Taken(arrival.state), arrival.answer, False, arrival.id, self.last, self._is_clear)
 
     def _add(self, row: tuple[Any, ...]) -> None:
         self.last += 1
         self._rows.append((self.last, *row))
 
     def _again(self, key: _Key, earlier: _Earlier, offer: Offer) -> Settled:
-        """Now an event: a new row, for readers of events have passed the old one. Else only its reason is new."""
+        """Now an event: a new row, for readers of events have passed the old one. Else it stands where it stood, with
+        its first id and time, for times grow with positions.
+        """
         arrival, where = offer.arrival, inbox.c.position == earlier.position
         if arrival.state == Taken.EVENT:
             self._connection.execute(inbox.update().where(where).values(state=str(Taken.SUPERSEDED)))
             self._sequences.pop((arrival.endpoint, arrival.sender), None)
             return self._keep(key, offer) if offer.misplaced is None else self._counted(key, offer, offer.misplaced)
-        values = dict(zip(COLUMNS, offer.row, strict=True)) | {"id": earlier.arrival.id}
+        first = earlier.arrival
+        values = dict(zip(COLUMNS, offer.row, strict=True)) | {"id": first.id, "received": first.received}
         self._connection.execute(inbox.update().where(where).values(**values))
-        return _repeated(arrival)
+        return Settled(Taken(arrival.state), arrival.answer, True, first.id)
 
 
 def _repeated(arrival: Arrival) -> Settled:
-    return Settled(Taken(arrival.state), arrival.answer, True)
+    return Settled(Taken(arrival.state), arrival.answer, True, arrival.id)
 
 
 def _sound(row: Sequence[Any]) -> Arrival | None:

@@ -7,10 +7,13 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from esb.inbound import desk
+from esb.journal import received
 from tests.esb.inbound.kit import CORPUS, END, VT, Station, adt, at, frame, station
 
 FRAMES = CORPUS / "mllp-frames" / "frames.json"
@@ -150,6 +153,26 @@ async def test_a_parked_message_sent_again_is_tried_again(tmp_path: Path) -> Non
     assert (at(now, "MSA", 1), repeated) == ("AA", now)
     assert [(row.control, row.state) for row in rows] == [("M1", "superseded"), ("M2", "event"), ("M1", "event")]
     assert [event.control for event in events] == ["M2", "M1"], "readers of events that had passed it see it"
+
+
+async def test_a_message_sent_again_stays_where_it_was_and_is_logged_by_that_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[str, str]] = []
+    log = SimpleNamespace(warning=lambda event, *, exchange, **_: logged.append((event, exchange)))
+    monkeypatch.setattr(desk, "_log", log)
+    async with station(tmp_path, "ADT^A01") as his:
+        await his.send(adt("M1", kind="ADT^A02"), adt("M2"))
+        (first, _) = await his.rows()
+        his.desk.callbacks = type(his.desk.callbacks)(his.desk.callbacks.by_kind, "v2")
+        await asyncio.sleep(0.002)  # the time that it came again is another one
+        await his.send(adt("M1", kind="ADT^A02"))
+        (now, _) = await his.rows()
+        shown = await his.store.look(lambda connection: received.find(connection, logged[-1][1]))
+    assert (now.id, now.received, now.version) == (first.id, first.received, "v2")
+    assert logged == [("message_unwanted", first.id)] * 2
+    assert shown is not None
+    assert shown.position == 1
 
 
 async def test_answers_come_in_the_order_of_the_messages(tmp_path: Path) -> None:

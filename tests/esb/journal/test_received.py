@@ -126,6 +126,20 @@ def test_a_time_is_found_among_many(store: str) -> None:
     assert listed("--since", "2099-01-01") == []
 
 
+def test_a_message_that_came_again_hides_no_other_from_a_search(store: str) -> None:
+    """Positions are halved by time: it stands in the middle, and comes again an hour later."""
+    made = [arrival(**(PARKED if number == 15 else {})) for number in range(31)]
+    until, middle = CLOCK.now().isoformat(timespec="seconds"), made[15]
+    CLOCK.at += 3600
+    put(store, *made)
+    put(store, arrival(**{**PARKED, "reason": "unknown_code: PV1-2"}, control=middle.control))
+    assert listed("--until", until) == [one.id for one in made[-2::-1]]
+    lines = esb("journal", "received", "export", "--until", until, "--reason", "r").stdout.splitlines()
+    assert len(lines) == 30
+    tree = json.loads(esb("journal", "received", "show", middle.id).output)
+    assert (tree["position"], tree["received"], tree["reason"]) == (16, middle.received, "unknown_code: PV1-2")
+
+
 def test_a_page_follows_another(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(received, "_STRETCH", 3)
     made = [arrival(**(PARKED if number % 3 else {})) for number in range(20)]
