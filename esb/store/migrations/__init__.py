@@ -37,7 +37,10 @@ def _columns(connection: sa.Connection) -> list[str]:
 
 
 def _alone(connection: sa.Connection) -> None:
-    """Wait for whoever upgrades; after that rather fail than let everybody wait behind us for a lock."""
+    """Wait for whoever upgrades; after that rather fail than let everybody wait behind us for a lock. A statement may
+    take as long as a large journal needs.
+    """
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK}'")

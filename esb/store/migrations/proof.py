@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from esb import crash
 from esb.clock import SHANGHAI, first_id
+from esb.observe import get_logger
 
 _FAR = timedelta(days=30)
 LARGE = 64 * 1024 * 1024
@@ -27,6 +28,8 @@ _LEFT = sa.text(
     "AND conname LIKE 'exchange_until_%'"
 )
 _KIND = sa.text("SELECT relkind = 'r' FROM pg_class WHERE oid = to_regclass('exchange')")
+
+_log = get_logger()
 
 
 @contextlib.contextmanager
@@ -68,7 +71,8 @@ def _prove(connection: sa.Connection) -> None:
     now: datetime = run("SELECT clock_timestamp()").scalar_one().astimezone(SHANGHAI)
     day = (now + _FAR).replace(hour=0, minute=0, second=0, microsecond=0)
     name, bound = f"exchange_until_{day:%Y%m%d}", first_id(day)
-    if run(f"SELECT 1 FROM exchange WHERE id >= '{bound}' LIMIT 1").first():
+    if ahead := run(f"SELECT id FROM exchange WHERE id >= '{bound}' LIMIT 1").scalar():
+        _log.warning("journal_ahead", exchange=ahead, day=f"{day:%F}")
         return
     run("SET lock_timeout = '5s'")
     run(f"ALTER TABLE exchange ADD CONSTRAINT {name} CHECK (id < '{bound}') NOT VALID")

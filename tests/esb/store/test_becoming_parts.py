@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from esb.clock import SHANGHAI, Ids, SystemClock, first_id
-from esb.store import migrations, parts
+from esb.store import engines, migrations, parts
 from esb.store.engines import engine_of, open_up
 from esb.store.migrations import proof
 from esb.store.tables import READS_FROM, SCHEMA_VERSION
@@ -101,6 +102,36 @@ def test_of_who_was_killed_while_it_proved_the_next_start_removes_the_proof(
     add(url, IDS.new())
     assert len(brought_up(url)) == 2
     assert run(url, LEFT) == []
+
+
+def test_an_exchange_of_later_days_that_hinders_the_proof_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "LARGE", 0)
+    ahead = first_id(datetime.now(SHANGHAI) + timedelta(days=400)) + "0" * 16
+    add(url, IDS.new(), ahead)
+    with structlog.testing.capture_logs() as logs:
+        assert len(brought_up(url)) == 2
+    assert [one["exchange"] for one in logs if one["event"] == "journal_ahead"] == [ahead]
+
+
+def test_who_upgrades_is_waited_for_and_may_take_longer_than_a_statement(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F42: a second process waits for the first, however long an index of a large journal takes."""
+    monkeypatch.setitem(engines._CONNECT, "options", "-c statement_timeout=200")
+    waited = (
+        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND waitstart < clock_timestamp() - interval '0.5 s'"
+    )
+    found: list[list[parts.Part]] = []
+    with psycopg.connect(url, autocommit=True) as first:
+        first.execute(f"SELECT pg_advisory_lock({migrations._ONE_AT_A_TIME})")
+        second = threading.Thread(target=lambda: found.append(brought_up(url)))
+        second.start()
+        while second.is_alive() and not first.execute(waited).fetchall():
+            second.join(0.05)
+    second.join()
+    assert [len(one) for one in found] == [2]
 
 
 def test_a_start_that_fails_takes_its_proof_back(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
