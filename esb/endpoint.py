@@ -221,11 +221,11 @@ class Endpoint:
     def _lost(self, call: Call, reason: str) -> AdapterError:
         return OutcomeUnknown(reason) if call.wire.left else Unavailable(reason)
 
-    async def answered(self, action: str, payload: Tree, call: Call) -> Tree | None:
-        """The answer, unwrapped, that came later to what was sent before; None when none has. Nothing is sent."""
+    async def answered(self, build: Callable[[], tuple[str, Tree]], call: Call) -> Tree | None:
+        """The answer, unwrapped, that came later to what ``build`` says was sent; None when none has. Sends nothing."""
         if not isinstance(self._adapter, AnsweredLater):
             return None
-        action, payload, actions = self._wrap(action, payload, call)
+        action, payload, actions = self._wrap(*build(), call)
         answer = await self._adapter.answered(action, payload, call)
         return None if answer is None else self._unwrapped(answer, actions, call)
 

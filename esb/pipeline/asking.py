@@ -49,27 +49,31 @@ class Asking:
     async def answered(self, record: Record) -> Ending | None:
         """How an exchange that was sent before ended by an answer that came later; None when none that decides has.
 
-        Nothing is sent. That the system did nothing decides nothing: it may be the answer to an earlier try.
+        Nothing is sent. Only a yes and a no decide: that the system did nothing may be the answer to an earlier try,
+        and what cannot be read says nothing.
         """
+        call = self._call(record.exchange, Wire())
         try:
-            return await self._heard(record)
+            ending = await self._heard(record, call)
         except Refused as error:
-            return endings.of_error(error)
+            ending = endings.of_error(error)
         except (AdapterError, MappingError) as error:
-            _log.warning("answer_decides_nothing", exchange=record.exchange.id, reason=str(error))
+            ending = Ending(Outcome.UNKNOWN, reason=str(error))
         except Exception as error:
             _log.error("exchange_failed", exchange=record.exchange.id, exc_info=error)
+            return None
+        if ending is None:
+            return None
+        if ending.outcome in (Outcome.DONE, Outcome.REFUSED) and call.wire.received:
+            return replace(ending, raw=call.wire.received)
+        _log.warning("answer_decides_nothing", exchange=record.exchange.id, reason=ending.reason)
         return None
 
-    async def _heard(self, record: Record) -> Ending | None:
+    async def _heard(self, record: Record, call: Call) -> Ending | None:
         exchange, lane = record.exchange, record.lane
         context: dict[str, Tree] = {**exchange.context()}
-        action, payload = lane.mapping.build(exchange.request, context, lane.site)
-        call = self._call(exchange, Wire())
-        answer = await lane.endpoint.answered(action, payload, call)
-        if answer is None:
-            return None
-        return replace(self._interpret(record, answer, context), raw=call.wire.received)
+        answer = await lane.endpoint.answered(lambda: lane.mapping.build(exchange.request, context, lane.site), call)
+        return None if answer is None else self._interpret(record, answer, context)
 
     async def _mapped(self, record: Record, before: Before | None) -> Ending:
         exchange, lane = record.exchange, record.lane

@@ -29,7 +29,7 @@ class Verdict(StrEnum):
     """Done or refused: its answer stands, and is what the same key is given."""
     UNDER_WAY = "under_way"
     SETTLING = "settling"
-    """It may have happened and happens once: it is asked about, not sent."""
+    """It may have happened and happens once: what became of it is to be asked, and nothing is sent."""
     OTHER = "other"
     """Another exchange has its key, or answered it: replay that one."""
     READ = "read"
@@ -93,6 +93,8 @@ def _verdict(
         return Verdict.UNDER_WAY, queued.state if queued else str(state)
     if (queued and queued.state == queue.SETTLING) or (state is State.UNKNOWN and effect is Effect.ONCE):
         return Verdict.SETTLING, "the bus asks what became of it"
+    if state is State.MALFORMED and effect is Effect.ONCE and (row.sent or row.raw):
+        return Verdict.SETTLING, "it was sent and its answer cannot be read: ask the system"
     if row.operation not in plan.routes.routes:
         return Verdict.NO_ROUTE, f"'{row.operation}' has no route"
     if wrong := plan.contract.operations[row.operation].check_request(request):

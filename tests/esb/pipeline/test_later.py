@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,6 +17,10 @@ from tests.esb.kit import GOOD_LOCK, Bus, running, silence
 QUEUED: dict[str, dict[str, Any]] = {"slot.free": {"deliver": "queued", "retry": "3 over 30s"}}
 
 
+class NothingHeard(Exception):
+    """The message that was sent can no longer be built, so nobody can say what its answer is."""
+
+
 def hears(bus: Bus, *steps: Any) -> list[tuple[str, Tree, Call]]:
     """What is there when the system is looked for an answer, one step a look, the last for ever; the looks."""
     looks: list[tuple[str, Tree, Call]] = []
@@ -23,10 +28,12 @@ def hears(bus: Bus, *steps: Any) -> list[tuple[str, Tree, Call]]:
     async def answered(action: str, payload: Tree, call: Call) -> Tree | None:
         looks.append((action, payload, call))
         step = steps[min(len(looks), len(steps)) - 1]
-        if isinstance(step, Exception):
-            raise step
+        if isinstance(step, NothingHeard):
+            raise Refused("the payload cannot be written", code="invalid")
         if step is not None:
             call.wire.received = b"<later/>"
+        if isinstance(step, Exception):
+            raise step
         return step
 
     bus.his.answered = answered  # type: ignore[attr-defined]
@@ -69,8 +76,16 @@ async def test_a_no_of_the_protocol_that_comes_later_is_the_end_too(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "answer",
-    [{"Code": "3"}, {"Code": "4"}, {"Code": "0", "No": 7, "Order": "R1"}, Malformed("no MSA-1"), KeyError("bug")],
-    ids=["did nothing", "unknown", "breaks the contract", "malformed", "bug"],
+    [
+        {"Code": "3"},
+        {"Code": "4"},
+        {"Code": "77"},
+        {"Code": "0", "No": 7, "Order": "R1"},
+        Malformed("no MSA-1"),
+        KeyError("bug"),
+        NothingHeard(),
+    ],
+    ids=["did nothing", "unknown", "no case", "breaks the contract", "malformed", "bug", "not built"],
 )
 async def test_what_decides_nothing_is_asked_about(tmp_path: Path, answer: Any) -> None:
     """That the system did nothing may be the answer to an earlier try of the same message."""
@@ -81,6 +96,30 @@ async def test_what_decides_nothing_is_asked_about(tmp_path: Path, answer: Any) 
         result = await bus.lock()
         row = await bus.row(result.exchange)
     assert (result.outcome, row.reason, bus.his.count("Find")) == (Outcome.DONE, "settled: it happened", 1)
+
+
+async def test_what_decides_nothing_leaves_a_once_in_doubt(tmp_path: Path) -> None:
+    async with running(tmp_path) as bus:
+        hears(bus, {"Code": "77"})
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", Unavailable("down"))
+        result = await bus.lock()
+        row = await bus.row(result.exchange)
+        again = await bus.lock()
+    assert (result.outcome, row.state, again.outcome) == (Outcome.UNKNOWN, "unknown", Outcome.UNKNOWN)
+    assert bus.his.count("Lock") == 1
+
+
+async def test_who_gives_no_answers_later_is_not_looked_for_one(tmp_path: Path) -> None:
+    """Else a mapping that was changed since would be said to decide nothing, of an answer that cannot be there."""
+    async with running(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", GOOD_LOCK)
+        lane = bus.pipeline.lane("slot.lock")
+        assert lane is not None
+        lane.mapping = Mock(wraps=lane.mapping)
+        result = await bus.lock()
+    assert (result.outcome, lane.mapping.build.call_count) == (Outcome.DONE, 1)
 
 
 async def deliver(bus: Bus) -> None:

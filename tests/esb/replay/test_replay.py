@@ -34,6 +34,8 @@ def verdicts(done: list[Judged]) -> list[str]:
         (UNLOCK, "malformed", Fate.AGAIN, {"code": "malformed_answer", "key": "K1"}, "again"),
         (LOCK, "unavailable", Fate.RELEASE, {"code": "not_sent", "key": "K1"}, "again"),
         (LOCK, "malformed", Fate.RELEASE, {"code": "mapping_failed", "key": "K1"}, "again"),
+        (LOCK, "malformed", Fate.KEEP, {"code": "malformed_answer", "key": "K1", "sent": b"MSH"}, "settling"),
+        (LOCK, "malformed", Fate.KEEP, {"code": "malformed_answer", "key": "K1", "raw": b"MSH"}, "settling"),
         (LOCK, "unknown", Fate.KEEP, {"code": "outcome_unknown", "key": "K1"}, "settling"),
         (UNLOCK, "done", Fate.KEEP, {"key": "K1", "answer": b"{}"}, "answered"),
         (UNLOCK, "refused", Fate.KEEP, {"key": "K1", "code": "not_found"}, "answered"),
