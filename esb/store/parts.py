@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from esb import crash
-from esb.clock import SHANGHAI, first_id
+from esb.clock import SHANGHAI, first_id, moment_of
 from esb.store.tables import Row, StoreError
 
 _T = TypeVar("_T")
@@ -37,6 +37,13 @@ _BOUNDS = re.compile(r"FOR VALUES FROM \((?:MINVALUE|'(\w*)')\) TO \((?:MAXVALUE
 _PARTS = sa.text(
     "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = CAST('exchange' AS regclass)"
+)
+_FAR, _TOO_FAR = timedelta(days=30), timedelta(days=366)
+_UNTIL = "exchange_until_"
+_SUPPOSED = sa.text(
+    "SELECT k.conrelid::regclass::text, k.conname FROM pg_constraint k JOIN pg_inherits i ON i.inhrelid = k.conrelid "
+    f"WHERE i.inhparent = CAST('exchange' AS regclass) AND k.contype = 'c' AND k.conname LIKE '{_UNTIL}%' "
+    "AND k.convalidated >= :checked"
 )
 _COLUMNS = ", ".join(f'"{name}"' for name in Row._fields)
 
@@ -84,27 +91,71 @@ def cut(connection: sa.Connection, today: date, kept: timedelta) -> bool:
     """Close the last part after its first day, or ``width`` of days, and begin another; False when there is enough
     ahead.
 
-    Of days that had none there is one part up to ``today``. Raises ``Busy``.
+    Of days that had none there is one part up to ``today``; a last part that is large ends where ``prove`` has shown
+    it to, without that it is left as it is (False). Raises ``Busy``.
     """
 
     def work() -> bool:
         last = parts(connection)[-1]
-        if last == WHOLE or day_of(last.low) >= today + timedelta(days=AHEAD):
+        if not _lacks_days(last, today):
             return False
-        day = max(day_of(last.low) + width(connection, kept), today)
+        day, proof = max(day_of(last.low) + width(connection, kept), today), ""
+        if size(connection, last) > LARGEST:
+            proof = dict(map(tuple, connection.execute(_SUPPOSED, {"checked": True}))).get(last.name, "")
+            if not proof:
+                return False
+            day = date.fromisoformat(proof.removeprefix(_UNTIL))
         new = Part(f"exchange_{day:%Y%m%d}", bound(day), "")
         run = connection.exec_driver_sql
         run(f"CREATE TABLE {new.name} (LIKE exchange INCLUDING ALL)")
         run("LOCK TABLE ONLY exchange IN ACCESS EXCLUSIVE MODE")
         run(f"ALTER TABLE exchange DETACH PARTITION {last.name}")
-        run(f"INSERT INTO {new.name} ({_COLUMNS}) SELECT {_COLUMNS} FROM {last.name} WHERE id >= '{new.low}'")
-        run(f"DELETE FROM {last.name} WHERE id >= '{new.low}'")
+        if not proof:
+            run(f"INSERT INTO {new.name} ({_COLUMNS}) SELECT {_COLUMNS} FROM {last.name} WHERE id >= '{new.low}'")
+            run(f"DELETE FROM {last.name} WHERE id >= '{new.low}'")
         _attach(connection, last._replace(high=new.low))
         _attach(connection, new)
         crash.at("during_cut")
         return True
 
     return _alone(connection, work)
+
+
+def suppose(connection: sa.Connection, today: date) -> bool:
+    """Where the last part is to be cut and too large to be read while others wait: refuse from now on what is later
+    than a month and than all it has, unchecked of what it has; False elsewhere.
+
+    ``prove`` comes next, and ``withdraw`` whatever happens. Raises ``Busy``, and ``StoreError`` that names an exchange
+    of a time so far ahead that no part could be made up to it.
+    """
+
+    def work() -> bool:
+        last = parts(connection)[-1]
+        if not _lacks_days(last, today) or size(connection, last) <= LARGEST:
+            return False
+        run = connection.exec_driver_sql
+        run(f"LOCK TABLE {last.name} IN ACCESS EXCLUSIVE MODE")
+        _withdraw(connection)
+        day = max(today + _FAR, _day_after(run(f"SELECT max(id) FROM {last.name}").scalar() or last.low, today))
+        holds = f"id >= '{last.low}' AND id < '{bound(day)}'"
+        run(f"ALTER TABLE {last.name} ADD CONSTRAINT {_UNTIL}{day:%Y%m%d} CHECK ({holds}) NOT VALID")
+        return True
+
+    return _alone(connection, work)
+
+
+def prove(connection: sa.Connection) -> None:
+    """Check what was supposed, while others read and write, however long it takes."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    for table, name in connection.execute(_SUPPOSED, {"checked": False}).all():
+        connection.exec_driver_sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+
+
+def withdraw(connection: sa.Connection) -> bool:
+    """Refuse nothing any more; also what somebody left who was killed. Whether there was something. Raises ``Busy``."""
+    if not connection.execute(_SUPPOSED, {"checked": False}).first():
+        return False
+    return _alone(connection, lambda: _withdraw(connection))
 
 
 def fold(
@@ -152,6 +203,27 @@ def day_of(of_bound: str) -> date:
     for digit in of_bound[:10]:
         stamp = stamp * 32 + _DIGITS.index(digit)
     return datetime.fromtimestamp(stamp / 1000, SHANGHAI).date()
+
+
+def _lacks_days(last: Part, today: date) -> bool:
+    return last != WHOLE and day_of(last.low) < today + timedelta(days=AHEAD)
+
+
+def _day_after(id: str, today: date) -> date:
+    """The first that begins after the time of an id."""
+    try:
+        day = moment_of(id).date() + timedelta(days=1)
+    except (ValueError, OverflowError, OSError):
+        day = date.max
+    if day > today + _TOO_FAR:
+        raise StoreError(f"exchange {id} is of a time far ahead, so no part can end behind it: delete or rename it")
+    return day
+
+
+def _withdraw(connection: sa.Connection) -> bool:
+    for table, name in connection.execute(_SUPPOSED, {"checked": False}).all():
+        connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+    return True
 
 
 def _attach(connection: sa.Connection, part: Part) -> None:

@@ -106,9 +106,18 @@ class Pruner:
         return now
 
     async def _cut(self, now: datetime, kept: timedelta) -> None:
-        if self._store.is_shared:
+        """What hinders it hinders nothing else."""
+        if not self._store.is_shared:
+            return
+        try:
+            if await self._unless_busy(lambda connection: parts.suppose(connection, now.date())):
+                await self._store.look(parts.prove)
             while await self._unless_busy(lambda connection: parts.cut(connection, now.date(), kept)):
                 pass
+        except StoreError as error:
+            _log.warning("journal_days_not_made", reason=str(error))
+        finally:
+            await self._unless_busy(parts.withdraw)
 
     async def _unless_busy(self, work: Callable[[sa.Connection], bool]) -> bool | None:
         """None when there was always somebody at the journal: it is done the next time."""

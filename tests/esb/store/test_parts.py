@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from esb.clock import SHANGHAI, Ids, first_id
 from esb.journal.search import Query, page
@@ -243,6 +244,59 @@ async def test_rows_older_and_newer_than_every_day_are_taken_found_and_deleted(d
     assert await there(store, future) == [True]
     in_day = sa.text(f"SELECT id FROM {days.name(90)}")
     assert await store.look(lambda one: one.scalar(in_day)) == future.id
+
+
+LEFT = sa.text("SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'exchange_until_%'")
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_large_part_that_others_write_to_is_proved_and_not_read_while_they_wait(
+    days: Days, store: Store, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """F05, F08: nobody pruned for weeks, or somebody was killed while he proved it."""
+    await days.prune()
+    monkeypatch.setattr(parts, "LARGEST", 0)
+    days.to(52)
+    [ahead] = await days.write({})
+    days.to(12)
+    rows = await days.write({}, {})
+    notices: list[str] = []
+
+    def see(connection: Any, *_: Any) -> None:
+        connection.add_notice_handler(lambda one: notices.append(one.message_primary))
+        connection.execute("SET client_min_messages = debug1")
+        connection.commit()
+
+    sa.event.listen(store.engine, "connect", see)
+    store.engine.dispose()
+    if left:
+        await store.look(lambda one: parts.suppose(one, days.first + DAY))
+        assert await store.look(lambda one: one.scalar(LEFT)) == 1
+    await days.prune()
+    assert await days.names() == ["exchange_before", *(days.name(day) for day in (2, 3, 4, 5, 6, 7, 53))]
+    proved = f'partition constraint for table "{days.name(7)}" is implied by existing constraints'
+    assert proved in notices
+    assert await there(store, ahead, *rows) == [True] * 3
+    assert await store.look(lambda one: one.scalar(LEFT)) == 0
+    assert whole(await days.parts())
+    await days.write({})
+
+
+async def test_what_keeps_days_from_being_made_is_told_and_the_rest_is_pruned(
+    days: Days, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await days.prune()
+    monkeypatch.setattr(parts, "LARGEST", 0)
+    [old] = await days.write({})
+    days.to(900)
+    [ahead] = await days.write({})
+    days.to(12)
+    with structlog.testing.capture_logs() as logs:
+        await days.prune()
+    [reason] = [one["reason"] for one in logs if one["event"] == "journal_days_not_made"]
+    assert ahead.id in reason
+    assert await there(store, old, ahead) == [False, True]
+    assert await store.look(lambda one: one.scalar(LEFT)) == 0
 
 
 async def test_a_clock_that_jumps_a_day_deletes_and_makes_nothing(days: Days, store: Store) -> None:
