@@ -17,7 +17,7 @@ from esb.pipeline.journal import Journal
 from esb.pipeline.parts import Ending, Record
 from esb.pipeline.version import Lane
 from esb.store import Row, State, queue
-from esb.store.cursors import Kept
+from esb.store.accepting import Kept
 
 
 class Forwarded(NamedTuple):
@@ -84,16 +84,19 @@ class Forwarding:
         again = Again.after(self._backlog, record, ending, 0, was_sent=False)
         lane.accepted.inc()
         state, due = (queue.PARKED, 0) if again.parks else (queue.LATER, self._backlog.now() + int(again.wait_s * 1000))
+        finished = self._clock.now().isoformat(timespec="milliseconds")
+        tried = record.tried(finished, ending) if again.counts else None
         kept = self._waiting(record, state, due, int(again.counts), again.sent, again.reason)
-        return Forwarded("parked" if again.parks else "queued", kept)
+        return Forwarded("parked" if again.parks else "queued", kept._replace(tried=tried))
 
     def _record(self, exchange: Exchange, lane: Lane, cause: str) -> Record:
         return Record(exchange, lane, self._clock.monotonic(), cause)
 
     def _ended(self, record: Record, ending: Ending, result: str) -> Forwarded:
         record.lane.counts[ending.outcome].inc()
-        return Forwarded(result, Kept(self._journal.row(record, ending), None))
+        return Forwarded(result, Kept(self._journal.row(record, ending)))
 
     def _waiting(self, record: Record, state: str, due: int, tries: int, sent: bool, reason: str) -> Kept:
-        row: Row = record.row(State.ACCEPTED, "", self._clock.monotonic())
+        """Its row is free for the try that ends it: what an earlier one sent and got stands with that try."""
+        row: Row = record.row(State.ACCEPTED, "", self._clock.monotonic())._replace(sent=b"", raw=b"")
         return Kept(row, (*self._backlog.message(record), state, due, tries, 0, 0, sent, reason))

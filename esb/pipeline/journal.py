@@ -14,7 +14,7 @@ from esb.observe import get_logger
 from esb.pipeline import endings
 from esb.pipeline.parts import Ending, Record
 from esb.store import Earlier, Fate, Fenced, Row, State, Store, StoreError
-from esb.store.accepting import keep
+from esb.store.accepting import Kept, keep
 from esb.store.withdrawing import withdraw
 
 _TRY_AGAIN_S = 5.0
@@ -81,7 +81,7 @@ class Journal:
     async def _find_out(self, not_kept: Row) -> None:
         while True:
             try:
-                return await self._store.transact(lambda one: keep(one, [(not_kept, None)]))
+                return await self._store.transact(lambda one: keep(one, [Kept(not_kept)]))
             except StoreError:
                 await self._sleep(_WITHDRAW_AGAIN_S)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from esb import crash
-from esb.store import many, queue
+from esb.store import many, queue, tries
 from esb.store.effects import Earlier
 from esb.store.ordering import Key
 from esb.store.tables import Row, State, exchange, idempotency
@@ -37,6 +37,16 @@ class Accepted(NamedTuple):
 
     row: Row
     message: tuple[Any, ...]
+
+
+class Kept(NamedTuple):
+    """An exchange to journal that takes no key: with its message (``queue.NAMES``) where it waits for delivery, and
+    with the try after which it does.
+    """
+
+    row: Row
+    message: tuple[Any, ...] | None = None
+    tried: tries.Try | None = None
 
 
 class _Holder(NamedTuple):
@@ -69,15 +79,19 @@ def accept(connection: sa.Connection, offered: Sequence[Accepted]) -> list[Earli
     return found
 
 
-def keep(connection: sa.Connection, kept: Sequence[tuple[Row, tuple[Any, ...] | None]]) -> None:
-    """Journal exchanges that take no key; those with a message wait for delivery, held behind others of their order.
+def keep(connection: sa.Connection, kept: Sequence[Kept]) -> None:
+    """Journal exchanges; those with a message wait for delivery, held behind others of their order.
 
     One that is journalled already stays as it is.
     """
-    many.insert(connection, exchange, Row._fields, [packed(row) for row, _ in kept], "ON CONFLICT DO NOTHING")
-    waiting = [Accepted(row, message) for row, message in kept if message is not None]
-    if waiting:
-        queue.insert(connection, list(_in_order(connection, waiting)))
+    many.insert(connection, exchange, Row._fields, [packed(one.row) for one in kept], "ON CONFLICT DO NOTHING")
+    waiting = [Accepted(one.row, one.message) for one in kept if one.message is not None]
+    if not waiting:
+        return
+    queue.insert(connection, list(_in_order(connection, waiting)))
+    for row, _, tried in kept:
+        if tried is not None:
+            tries.keep(connection, row.id, tried)
 
 
 class _Claims:

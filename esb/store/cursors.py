@@ -8,14 +8,15 @@ whole. ``wanted`` is 1 while the configuration names the subscriber: events that
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from esb.store import accepting
+from esb.store.accepting import Kept
 from esb.store.inbox import Taken, Told, inbox, told
 from esb.store.ordering import Key
-from esb.store.tables import Row, metadata
+from esb.store.tables import metadata
 
 cursor = sa.Table(
     "cursor",
@@ -33,13 +34,6 @@ class Hold(NamedTuple):
     name: str
     fence: int
     position: int
-
-
-class Kept(NamedTuple):
-    """What became of one event: its exchange, and its message (``queue.NAMES``) where it waits for delivery."""
-
-    row: Row
-    message: tuple[Any, ...] | None
 
 
 class Step(NamedTuple):

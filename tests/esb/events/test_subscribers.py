@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from esb.buffer import Where
-from esb.errors import Outcome, Unavailable
+from esb.errors import Malformed, Outcome, Unavailable
+from esb.journal.search import Found, Query, page
 from esb.store import Told, cursors, queue, recent
 from esb.store.inbox import events_after, inbox
 from esb.store.tables import exchange
@@ -144,6 +146,45 @@ async def test_what_cannot_be_reached_waits_in_the_ordinary_queue_and_holds_up_n
         answers(his.bus)
         await deliver_all(his.bus)
         assert await his.rows() == [("R1", "done"), ("R2", "done"), ("R3", "done")]
+
+
+async def test_the_try_before_it_was_kept_stands_with_the_others(tmp_path: Path) -> None:
+    """The row's own wire is that of the delivery that ended it."""
+
+    async def torn(action: str, payload: Any, call: Any) -> Any:
+        call.wire.sending(b"<first/>")
+        raise Malformed("it ends in the middle", raw=b"<half")
+
+    async with telling(tmp_path) as his:
+        his.bus.his.does("Free", torn)
+        await his.tell("R1")
+        await his.until_position(1)
+        (waits,) = await wires(his.bus)
+        answers(his.bus)
+        await deliver_all(his.bus)
+        (ended,) = await wires(his.bus)
+    assert [(one.facts["number"], one.facts["code"], one.sent, one.raw) for one in waits.tries] == [
+        (1, "malformed_answer", b"<first/>", b"<half")
+    ]
+    assert (waits.facts["state"], waits.bodies["sent"], waits.bodies["raw"]) == ("accepted", b"", b"")
+    assert (ended.facts["state"], ended.bodies["sent"], ended.bodies["raw"]) == ("done", b"<sent/>", b"<received/>")
+    assert ended.tries == waits.tries
+
+
+async def test_what_our_own_limits_kept_back_was_no_try(tmp_path: Path) -> None:
+    async with telling(tmp_path, limits={"breaker": "1 in 60s"}) as his:
+        his.bus.his.does("Free", Unavailable("cannot connect"))
+        for position, order in enumerate(("R1", "R2"), 1):
+            await his.tell(order)
+            await his.until_position(position)
+        found = await wires(his.bus)
+    assert [[one.facts["code"] for one in each.tries] for each in found] == [["unavailable"], []]
+
+
+async def wires(bus: Any) -> Sequence[Found]:
+    """All exchanges with their tries, the oldest first."""
+    found: list[Found] = await bus.store.look(lambda connection: page(connection, Query(), bodies=True))
+    return found[::-1]
 
 
 async def test_silence_is_remembered_as_perhaps_arrived(tmp_path: Path) -> None:
@@ -289,7 +330,7 @@ async def test_a_full_queue_holds_the_subscriber_and_loses_nothing(tmp_path: Pat
         his.bus.his.does("Free", Unavailable("cannot connect"))
         await his.tell("R1", "R2", "R3", "R4")
         await his.until_position(2)
-        assert his.bus.pipeline.buffer.length("his") == 2
+        await until(lambda: _true(his.bus.pipeline.buffer.length("his") == 2))  # it is counted after the commit
         answers(his.bus)
         await deliver_all(his.bus, 2)
         await his.until_position(4)
