@@ -50,12 +50,12 @@ def engine_of(url: str, create: Create = sa.create_engine) -> sa.Engine:
     return create(where, connect_args=_CONNECT, pool_size=4, max_overflow=2, pool_timeout=10, pool_pre_ping=True)
 
 
-async def listening(where: sa.URL) -> psycopg.AsyncConnection[tuple[object, ...]]:
+async def listening(engine: sa.Engine) -> psycopg.AsyncConnection[tuple[object, ...]]:
     """A connection that waits for what others tell, beside the engine's; raises ``psycopg.Error``."""
     import psycopg  # an extra, and large: not for a store in a file
 
-    conninfo = where.set(drivername="postgresql").render_as_string(hide_password=False)
-    return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, **_CONNECT)
+    _, to = engine.dialect.create_connect_args(engine.url)
+    return await psycopg.AsyncConnection.connect(autocommit=True, **{**to, **_CONNECT})
 
 
 def address(url: str) -> sa.URL:

@@ -80,7 +80,7 @@ class Store:
         self._receiving = Receiving()
         self.recent = Recent()
         self._readers = ThreadPoolExecutor(2, "journal-read")
-        listening = partial(engines.listening, self.engine.url) if self.is_shared else None
+        listening = partial(engines.listening, self.engine) if self.is_shared else None
         self.news = News(listening, self._look)
 
     @property

@@ -392,3 +392,21 @@ async def test_a_commit_of_which_nobody_can_say_whether_it_was_made_is_told_as_t
         await store.close()
     assert [type(one) for one in found[1:]] == [Unsettled, Unsettled]
     assert next(done) == 2
+
+
+async def test_who_listens_finds_the_database_as_the_engine_does(url: str) -> None:
+    """Of several machines the one that answers, and a name with a blank."""
+    name = url.rpartition("/")[2]
+    postgres.do(f'CREATE ROLE "{name} bus" LOGIN')
+    port = sa.make_url(url).port
+    where = f"postgresql://{name}%20bus@/{name}?host=127.0.0.1:1&host=127.0.0.1:{port}&application_name=a%20b"
+    engine = engines.engine_of(where)
+    try:
+        with engine.connect() as one:
+            assert one.scalar(sa.text("SELECT current_user")) == f"{name} bus"
+        async with await engines.listening(engine) as other:
+            found = await other.execute("SELECT current_user::text, current_setting('lock_timeout')")
+            assert await found.fetchall() == [(f"{name} bus", "5s")]
+    finally:
+        engine.dispose()
+        postgres.do(f'DROP ROLE "{name} bus"')
