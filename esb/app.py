@@ -156,11 +156,9 @@ class Bus:
             self.failure = unusable(address(self._url), f"did not do what the bus needs to start: {error}")
             raise self.failure from None
         _settle_memory()
-        works = [self.reloader.run(), self._chores.take_over(), self._shadows.run()]
-        if self._role is Role.SERVE:
-            works += [self._chores.measure()]
-        else:
-            works += [self._worker.run(), self._chores.prune(), self._chores.anchor()]
+        works = [self.reloader.run(), self._shadows.run()]
+        works += [self._chores.take_over(), self._chores.prune(), self._chores.anchor()]
+        works += [self._chores.measure() if self._role is Role.SERVE else self._worker.run()]
         beside = [asyncio.create_task(work) for work in works]
         self.ready()
         try:

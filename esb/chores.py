@@ -15,7 +15,7 @@ from esb.store import Kept, Pruner, Store, StoreError
 _MEASURE_S = 1.0
 _PRUNE_S = 3600.0
 _TAKE_OVER_S = 5.0
-_ANCHOR_S = 86_400.0
+_ANCHOR_S, _LOOK_S = 86_400.0, 3600.0
 _log = get_logger()
 
 
@@ -34,6 +34,7 @@ class Chores:
     ) -> None:
         self._store, self._pipeline, self._kept, self._sleep = store, pipeline, kept, sleep
         self._clock, self._pruner = clock, Pruner(store, clock, sleep)
+        self._anchored = float("-inf")
 
     async def take_over(self) -> None:
         """Of what others who share the store left behind when they died."""
@@ -58,14 +59,21 @@ class Chores:
         _log.info("journal_pruned", rows=rows)
 
     async def anchor(self) -> None:
-        """Tell the log every day how the audit ends: logs are kept where nobody who owns the store can change them."""
+        """Tell the log every day how the audit ends: logs are kept where nobody who owns the store can change them. Of
+        the processes on one store one does it, and another from two or three hours after its death on.
+        """
         while True:
             await self._try("audit_not_anchored", self._anchor)
-            await self._sleep(_ANCHOR_S)
+            await self._sleep(_LOOK_S)
 
     async def _anchor(self) -> None:
+        is_mine = await self._store.lease("anchor", 2 * _LOOK_S) is not None
+        now = self._clock.monotonic()
+        if not is_mine or now < self._anchored + _ANCHOR_S:
+            return
         anchor = await self._store.look(lambda connection: audit.anchor(connection, self._clock.now()))
         _log.info("audit_anchor", day=anchor.day, seq=anchor.seq, hash=anchor.hash)
+        self._anchored = now
 
     async def _try(self, failed: str, chore: Callable[[], Awaitable[None]]) -> None:
         """One that fails is done again when its time comes, whatever it failed for: nobody would begin it anew."""

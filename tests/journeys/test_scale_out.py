@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests import postgres
-from tests.bus_process import ROOT, Bus, start_bus
+from tests.bus_process import ROOT, Bus, start_bus, until
 from tests.journeys.conftest import QUICK, lock_request, open_slot
 from tests.sandbox_process import Sandbox
 
@@ -68,7 +68,9 @@ def effects(hospital: Sandbox, order: str) -> list[str]:
 
 
 def test_one_accepts_another_delivers_and_any_of_them_answers(hospital: Sandbox, part: Part) -> None:
-    first, second, worker = part("serve"), part("serve"), part("work")
+    first = part("serve")
+    until(lambda: '"journal_pruned"' in first.log() and '"audit_anchor"' in first.log())
+    second, worker = part("serve"), part("work")
     slot = open_slot(first)
     assert lock(first, slot, "S1")[0] == 201
     status, headers, _ = lock(second, slot, "S1")
