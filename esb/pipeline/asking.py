@@ -43,8 +43,7 @@ class Asking:
             return Ending(Outcome.UNAVAILABLE, "store_unavailable", reason=str(error), retry_after=5.0)
         except Exception as error:
             _log.error("exchange_failed", exchange=record.exchange.id, exc_info=error)
-            outcome = Outcome.UNKNOWN if record.may_have_arrived else Outcome.UNAVAILABLE
-            return Ending(outcome, "internal_error", reason=type(error).__name__, retry_after=5.0)
+            return endings.of_fault(record, error)
 
     async def answered(self, record: Record) -> Ending | None:
         """How an exchange that was sent before ended by an answer that came later; None when none that decides has.

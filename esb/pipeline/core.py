@@ -336,11 +336,18 @@ class Pipeline:
         is_read = record.exchange.effect is Effect.READ
         ending = await self._asking.ask(record, None if is_read else lambda: self._mark(record))
         crash.at("after_reply_before_result")
-        if endings.in_doubt(record, ending):
-            return await self._settler.doubt(record, ending)
-        result = await self._journal.finish(record, ending, endings.fate(record, ending))
+        try:
+            result = await self._concluded(record, ending)
+        except Exception as error:  # an exchange without an end would hold its key until the next start
+            _log.error("exchange_failed", exchange=record.exchange.id, exc_info=error)
+            result = await self._concluded(record, endings.of_fault(record, error))
         crash.at("after_result_before_answer")
         return result
+
+    async def _concluded(self, record: Record, ending: Ending) -> Result:
+        if endings.in_doubt(record, ending):
+            return await self._settler.doubt(record, ending)
+        return await self._journal.finish(record, ending, endings.fate(record, ending))
 
     async def _mark(self, record: Record) -> None:
         await self._store.sent(record.exchange.id)

@@ -77,6 +77,12 @@ def of_error(error: AdapterError) -> Ending:
     return Ending(error.outcome, code, reason=error.reason, raw=raw)
 
 
+def of_fault(record: Record, error: Exception) -> Ending:
+    """A mistake of our own; once bytes may have left it says nothing of what the system did."""
+    outcome = Outcome.UNKNOWN if record.may_have_arrived else Outcome.UNAVAILABLE
+    return Ending(outcome, "internal_error", reason=type(error).__name__, retry_after=5.0)
+
+
 def after_silence(record: Record, ending: Ending) -> Ending:
     """That the last attempt did nothing says nothing of an earlier one that was not answered."""
     if ending.outcome is Outcome.UNAVAILABLE and record.silent and record.exchange.effect is not Effect.READ:

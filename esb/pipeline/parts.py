@@ -10,6 +10,8 @@ from decimal import Decimal
 
 import orjson
 
+from esb.codecs import EncodeError
+from esb.codecs.json import encode
 from esb.errors import Outcome
 from esb.model import Effect, Exchange, Result, Tree
 from esb.pipeline.version import Lane
@@ -112,7 +114,7 @@ class Record:
             state.value,
             end.code,
             end.message,
-            orjson.dumps(end.details, default=str).decode() if end.details else "",
+            details_text(end.details),
             exchange.principal,
             exchange.key,
             hashlib.sha256(self.request()).digest() if durable and self.keyed else b"",
@@ -159,6 +161,30 @@ class Record:
 
 
 _UNDER_WAY = Ending(Outcome.UNKNOWN)
+
+
+def details_text(details: MappingOf[str, Tree]) -> str:
+    """Details as JSON for the journal, empty for none. What has no JSON form stands there as its text: a mapping or an
+    adapter that gave it must not keep an end from being written.
+    """
+    if not details:
+        return ""
+    try:
+        return encode(dict(details)).decode()
+    except EncodeError:
+        return encode(_writable(details)).decode()
+
+
+def _writable(value: object) -> Tree:
+    if isinstance(value, MappingOf):
+        return {_text(name): _writable(child) for name, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_writable(child) for child in value]
+    return value if value is None or type(value) in (bool, int) else _text(value)
+
+
+def _text(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def canonical(tree: Tree) -> bytes:

@@ -7,8 +7,6 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import chain, repeat
 
-import orjson
-
 from esb import crash
 from esb.clock import Clock, Ids
 from esb.codecs import DecodeError
@@ -20,7 +18,7 @@ from esb.pipeline import endings
 from esb.pipeline.asking import Asking
 from esb.pipeline.backlog import Backlog
 from esb.pipeline.journal import Journal
-from esb.pipeline.parts import Ending, Record
+from esb.pipeline.parts import Ending, Record, details_text
 from esb.pipeline.version import Lane, Version
 from esb.pipeline.versions import Versions
 from esb.store import Fate, Row, State
@@ -119,15 +117,24 @@ class Settler:
             return
         for number, wait in enumerate(chain(waits, repeat(_EVERY_S, _TIMES), repeat(_LATER_S)), start=1):
             await self._sleep(wait)
-            async with self._gate:
-                crash.at("before_question")
-                decided = await self._ask(row, self._versions.of(version), request, None, last=number >= len(waits))
-            if decided:
-                crash.at("after_decision_before_record")
-                await self._end(row, decided)
-                return
+            try:
+                if await self._round(row, self._versions.of(version), request, last=number >= len(waits)):
+                    return
+            except Exception as error:  # what is in doubt is asked about for ever
+                _log.error("settling_failed", exchange=row.id, operation=row.operation, exc_info=error)
             if number in (len(waits), len(waits) + _TIMES):
                 _log.error("exchange_still_unknown", exchange=row.id, operation=row.operation, attempts=number)
+
+    async def _round(self, row: Row, version: Version, request: Mapping[str, object], *, last: bool) -> bool:
+        """True when nothing is left to be asked."""
+        async with self._gate:
+            crash.at("before_question")
+            decided = await self._ask(row, version, request, None, last=last)
+        if decided is None:
+            return False
+        crash.at("after_decision_before_record")
+        await self._end(row, decided)
+        return True
 
     def _waits(self, row: Row, version: Version) -> tuple[float, ...]:
         """The route's intervals; none without a settle route, which a reload may still bring."""
@@ -206,7 +213,7 @@ class Settler:
             state=State(ending.outcome).value,
             code=ending.code,
             message=ending.message,
-            details=orjson.dumps(ending.details, default=str).decode() if ending.details else "",
+            details=details_text(ending.details),
             reason=ending.reason or row.reason,
             finished=self._clock.now().isoformat(timespec="milliseconds"),
             raw=ending.raw or row.raw,

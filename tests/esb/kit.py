@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,18 @@ async def prune(store: Store, before: datetime, chunk: int = 100) -> int:
     """Delete what is older than ``before``; how many rows."""
     clock = SystemClock()
     return await Pruner(store, clock, lambda seconds: asyncio.sleep(0), chunk).prune(Kept(clock.now() - before))
+
+
+def failing_at(number: int, work: Callable[..., Any]) -> Callable[..., Any]:
+    """``work`` with a mistake in it: the call of this number, from 1, raises."""
+    calls = itertools.count(1)
+
+    def mistaken(*given: Any) -> Any:
+        if next(calls) == number:
+            raise KeyError("a bug")
+        return work(*given)
+
+    return mistaken
 
 
 class FakeClock:

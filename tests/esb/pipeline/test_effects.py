@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from esb.errors import Outcome, OutcomeUnknown, Refused, Unavailable
 from esb.model import Tree
 from esb.spi import Call
 from esb.store import Row, State, StoreError
-from tests.esb.kit import GOOD_LOCK, Bus, Gate, running, silence, until
+from tests.esb.kit import GOOD_LOCK, Bus, Gate, failing_at, running, silence, until
 
 ORDER = {"orderNo": "R1"}
 
@@ -63,6 +64,37 @@ async def test_a_refusal_is_given_again_with_its_text(tmp_path: Path) -> None:
         first, again = await bus.lock(), await bus.lock()
     assert (again.code, again.message, again.replayed) == ("slot_full", "号已约满", True)
     assert (first.code, bus.his.count("Lock")) == ("slot_full", 1)
+
+
+@pytest.mark.parametrize("free", [2**64, Decimal("1.10"), 1.5, "half a pair \ud83d", {1: b"\xff"}], ids=repr)
+async def test_a_refusal_ends_whatever_its_details_are(tmp_path: Path, free: Any) -> None:
+    text = """
+action: Lock
+request: {Order: $orderNo}
+response:
+  - refused: {code: slot_full, details: {free: $Free}}
+"""
+    async with running(tmp_path, mappings={"slot.lock": text}) as bus:
+        bus.his.does("Lock", {"Free": free})
+        first, again = await bus.lock(), await bus.lock()
+        row = await bus.row(first.exchange)
+    assert (first.outcome, first.code, row.state) == (Outcome.REFUSED, "slot_full", "refused")
+    assert (again.outcome, again.replayed, bus.his.count("Lock")) == (Outcome.REFUSED, True, 1)
+    if isinstance(free, int | Decimal):
+        assert again.details == {"free": free}
+
+
+@pytest.mark.parametrize(("action", "state"), [("Lock", "done"), ("Free", "unknown")])
+async def test_a_mistake_of_ours_after_the_answer_ends_by_a_question(tmp_path: Path, action: str, state: str) -> None:
+    """Its key would be taken until the next start, and its caller would hear nothing that it can use."""
+    async with running(tmp_path) as bus:
+        bus.his.does(action, GOOD_LOCK)
+        bus.his.does("Find", GOOD_LOCK)
+        journal = bus.pipeline._journal
+        journal.finish = failing_at(1, journal.finish)  # type: ignore[method-assign]
+        result = await (bus.lock() if action == "Lock" else bus.ask("slot.free", ORDER, "K1"))
+        row = await bus.row(result.exchange)
+    assert (row.state, bus.his.count(action)) == (state, 1)
 
 
 async def test_a_key_with_another_body_is_a_conflict(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from esb.errors import ConfigError, Malformed, Outcome, Refused, Unavailable
 from esb.model import Tree
 from esb.spi import Call
-from tests.esb.kit import ABSENT, GOOD_LOCK, FakeClock, Gate, running, silence
+from tests.esb.kit import ABSENT, GOOD_LOCK, FakeClock, Gate, failing_at, running, silence
 
 LATER = {"Code": "3"}
 
@@ -145,6 +145,17 @@ async def test_what_stays_in_doubt_is_asked_for_ever_more_slowly_and_stays_in_th
         await bus.until(first.exchange, "done")
     assert (row.state, again.outcome, bus.his.count("Lock")) == ("unknown", Outcome.UNKNOWN, 1)
     assert bus.clock.slept == [0.5, 1, 2, 5, 10, 30] + [60.0] * 60 + [600.0] * 4
+
+
+async def test_a_mistake_of_ours_in_a_question_does_not_end_the_asking(tmp_path: Path) -> None:
+    async with running(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", LATER, GOOD_LOCK, GOOD_LOCK)
+        journal = bus.pipeline._journal
+        journal.end = failing_at(2, journal.end)  # type: ignore[method-assign]
+        first = await bus.lock()
+        await bus.until(first.exchange, "done")
+    assert (first.outcome, bus.his.count("Find"), bus.his.count("Lock")) == (Outcome.UNKNOWN, 3, 1)
 
 
 async def test_a_question_gets_no_more_than_what_remains_of_the_deadline(tmp_path: Path) -> None:
