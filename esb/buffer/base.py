@@ -165,7 +165,10 @@ class Buffer(Protocol):
         """What was settling is decided and done with; False when this exchange is not in the buffer."""
 
     async def reopen(self, exchange: str, wait_s: float, reason: str) -> Entry | None:
-        """What was settling did not happen: accepted again, to be tried after ``wait_s``. None as ``settled``."""
+        """What was settling did not happen: accepted again, to be tried after ``wait_s``.
+
+        None when it is not in the buffer, or when this process does not have the exchange in doubt (any more).
+        """
 
     async def route(self, endpoints: Mapping[str, str]) -> None:
         """Move what waits to the queue that its operation has now; park what has no route any more."""

@@ -163,6 +163,7 @@ class SqlBuffer:
         try:
             return await self._store.transact(work)
         except Fenced:
+            self._store.instance.estranged.discard(row.id)
             return False
 
     async def ack(self, delivery: Delivery) -> bool:
@@ -239,8 +240,17 @@ class SqlBuffer:
 
     async def reopen(self, exchange: str, wait_s: float, reason: str) -> Entry | None:
         """See ``Buffer``."""
-        wait_ms = int(wait_s * 1000)
-        row = await self._store.transact(lambda one: queue.reopen(one, exchange, self._now(one) + wait_ms, reason))
+        wait_ms, instance = int(wait_s * 1000), self._store.instance
+
+        def work(connection: sa.Connection) -> Queued | None:
+            row = queue.reopen(connection, exchange, instance.name, self._now(connection) + wait_ms, reason)
+            if row is not None and self._store.is_shared:
+                instance.leaves([exchange])
+            return row
+
+        row = await self._store.transact(work)
+        if row is None:
+            instance.estranged.discard(exchange)
         return _entry(row) if row else None
 
     async def route(self, endpoints: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from esb.buffer import Buffer, Message, Where
+from esb.buffer import Buffer, Entry, Message, Where
 from esb.clock import Clock
 from esb.config.routes import RouteConfig
 from esb.config.values import steps
@@ -64,15 +64,17 @@ class Backlog:
             now + int(config.ttl_s * 1000) if config.ttl_s else 0,
         )
 
-    async def reopened(self, row: Row, ending: Ending) -> bool:
-        """What was settled as not having happened is tried again; False when this exchange is not queued."""
-        entry = await self.surely(lambda: self.buffer.find(row.id))
-        if entry is None:
-            return False
+    async def find(self, exchange: str) -> Entry | None:
+        """Where it waits; None when it is not queued."""
+        return await self.surely(lambda: self.buffer.find(exchange))
+
+    async def reopened(self, row: Row, made: int, ending: Ending) -> bool:
+        """What was settled as not having happened after ``made`` tries is tried again; False when it is not ours in
+        doubt any more, be it that we did so and were told that it failed.
+        """
         lane = self._versions.current.lanes.get(row.operation)
-        wait = self.wait(lane.config, entry.tries, ending) if lane else _FIRST_S
-        await self.surely(lambda: self.buffer.reopen(row.id, wait, ending.reason))
-        return True
+        wait = self.wait(lane.config, made, ending) if lane else _FIRST_S
+        return await self.surely(lambda: self.buffer.reopen(row.id, wait, ending.reason)) is not None
 
     async def settled(self, exchange: str) -> None:
         """It is decided; nothing to do for an exchange that is not queued."""

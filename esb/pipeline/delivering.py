@@ -17,7 +17,7 @@ from esb.pipeline.asking import Asking
 from esb.pipeline.backlog import Backlog
 from esb.pipeline.journal import Journal
 from esb.pipeline.parts import Ending, Record
-from esb.pipeline.settle import Settler
+from esb.pipeline.settle import Settle, Settler
 from esb.pipeline.version import Lane, Version
 from esb.policies.schedule import Schedule
 from esb.store import Fate, Row, State, Store, Try
@@ -73,7 +73,7 @@ class Delivering:
         if self._journal.was_not_kept(row.id):
             return await self._take_back(delivery, row)
         if row.effect == Effect.ONCE and delivery.sent:
-            await self._settler.adopt(row)
+            await self._settler.adopt(row, self._kept(delivery))
             return await self._settling(delivery)
         if 0 < delivery.message.expires <= self._backlog.now():
             return await self._expire(delivery, row)
@@ -85,7 +85,7 @@ class Delivering:
     async def _decided_before(self, delivery: Delivery, row: Row) -> float:
         """The worker that decided it died before it could say so, or it is being settled."""
         if row.effect == Effect.ONCE and row.state == State.UNKNOWN:
-            await self._settler.adopt(row)
+            await self._settler.adopt(row, self._kept(delivery))
             return await self._settling(delivery)
         return await self._acknowledge(delivery, row.state)
 
@@ -124,7 +124,7 @@ class Delivering:
     async def _end(self, delivery: Delivery, record: Record, ending: Ending) -> float:
         row = self._journal.row(record, ending)
         row = row._replace(attempts=delivery.tries + record.attempts)
-        kept = await self._backlog.surely(lambda: self._buffer.finish(delivery, row, Fate.KEEP))
+        kept = await self._kept(delivery)(row, Fate.KEEP)
         crash.at("after_result_before_ack")
         if not kept:
             self._count(delivery, "lost", ending, record)
@@ -133,11 +133,24 @@ class Delivering:
         return await self._acknowledge(delivery, ending.outcome.value, ending, record)
 
     async def _doubt(self, delivery: Delivery, record: Record, ending: Ending) -> float:
-        result = await self._settler.doubt(record, ending)
+        kept = True
+
+        async def settle(row: Row, fate: Fate) -> bool:
+            nonlocal kept
+            kept = await self._kept(delivery)(row, fate)
+            return kept
+
+        result = await self._settler.doubt(record, ending, settle)
         if result.outcome is Outcome.UNKNOWN:
             return await self._settling(delivery)
-        await self._journal.written(record.exchange.id)
-        return await self._acknowledge(delivery, result.outcome.value)
+        if kept:
+            return await self._acknowledge(delivery, result.outcome.value)
+        self._count(delivery, "lost")
+        return 0.0
+
+    def _kept(self, delivery: Delivery) -> Settle:
+        """Ends an exchange, or says that it is in doubt, only while its message is still with this worker."""
+        return lambda row, fate: self._backlog.surely(lambda: self._buffer.finish(delivery, row, fate))
 
     async def _again(self, delivery: Delivery, record: Record, ending: Ending) -> float:
         again = Again.after(self._backlog, record, ending, delivery.tries, was_sent=delivery.sent)
@@ -177,7 +190,7 @@ class Delivering:
             attempts=delivery.tries,
             finished=self._clock.now().isoformat(timespec="milliseconds"),
         )
-        await self._backlog.surely(lambda: self._buffer.finish(delivery, ended, fate))
+        await self._kept(delivery)(ended, fate)
         return await self._acknowledge(delivery, result, ending)
 
     async def _acknowledge(

@@ -29,6 +29,9 @@ _LATER_S = 600.0
 _MOST_OPEN = 10_000
 _log = get_logger()
 
+Settle = Callable[[Row, Fate], Awaitable[bool]]
+"""Makes an end durable; False when it is another's to end."""
+
 
 class Settler:
     """Asks about unknown exchanges: at once if there is time, then at the route's intervals, every minute for an hour,
@@ -70,8 +73,12 @@ class Settler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def doubt(self, record: Record, ending: Ending) -> Result:
-        """Take over a once in doubt: ask now if there is time, else answer unknown and go on asking."""
+    async def doubt(self, record: Record, ending: Ending, settle: Settle | None = None) -> Result:
+        """Take over a once in doubt: ask now if there is time, else answer unknown and go on asking.
+
+        ``settle`` makes an end durable, where that is not only the journal's business.
+        """
+        settle = settle or self._journal.settle
         unknown = dataclasses.replace(ending, outcome=Outcome.UNKNOWN, code="outcome_unknown")
         row = self._journal.row(record, unknown)
         if record.exchange.deadline > self._clock.monotonic():
@@ -79,8 +86,9 @@ class Settler:
             decided = await self._ask(row, version, record.exchange.request, deadline, last=False)
             if decided:
                 decided.raw = decided.raw or ending.raw
-                return await self._journal.finish(record, decided, endings.fate(record, decided))
-        if await self._journal.settle(row, Fate.KEEP):
+                await settle(self._journal.row(record, decided), endings.fate(record, decided))
+                return self._journal.tell(record, decided)
+        if await settle(row, Fate.KEEP):
             self._watch(row, record.lane.version)
         return self._journal.tell(record, unknown)
 
@@ -95,11 +103,12 @@ class Settler:
             else:
                 await self.adopt(row)
 
-    async def adopt(self, row: Row) -> None:
-        """Ask about a once that was sent before a crash, unless that is being done already."""
+    async def adopt(self, row: Row, settle: Settle | None = None) -> None:
+        """Ask about a once that was sent before a crash, unless that is being done already; ``settle`` as ``doubt``."""
         if row.id not in self._open:
-            await self._end(row, Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped"), Fate.KEEP)
-            self._watch(row, self._versions.current)
+            doubtful = Ending(Outcome.UNKNOWN, "outcome_unknown", reason="the bus stopped")
+            if await self._end(row, doubtful, Fate.KEEP, settle):
+                self._watch(row, self._versions.current)
 
     def _watch(self, row: Row, version: Version) -> None:
         version.enter()
@@ -202,11 +211,11 @@ class Settler:
         )
         return Record(question, lane, now, cause=row.id)
 
-    async def _end(self, row: Row, ending: Ending, fate: Fate | None = None) -> None:
+    async def _end(self, row: Row, ending: Ending, fate: Fate | None = None, settle: Settle | None = None) -> bool:
+        """False when it is another's to end."""
         is_decided = fate is None
-        if is_decided and ending.outcome is Outcome.UNAVAILABLE and await self._backlog.reopened(row, ending):
-            _log.info("exchange_reopened", exchange=row.id, operation=row.operation, reason=ending.reason)
-            return
+        if is_decided and ending.outcome is Outcome.UNAVAILABLE and (entry := await self._backlog.find(row.id)):
+            return await self._reopen(row, entry.tries, ending)
         if fate is None:
             fate = Fate.RELEASE if ending.outcome is Outcome.UNAVAILABLE else Fate.KEEP
         settled = row._replace(
@@ -219,16 +228,24 @@ class Settler:
             raw=ending.raw or row.raw,
             answer=ending.encoded,
         )
-        if not await self._journal.settle(settled, fate):
-            return
+        if not await (settle or self._journal.settle)(settled, fate):
+            return False
         if is_decided:
             if not await self._journal.written(row.id):
-                return
+                return False
             crash.at("after_settled_before_ack")
             await self._backlog.settled(row.id)
         _log.info(
             "exchange_settled", exchange=row.id, operation=row.operation, outcome=ending.outcome.value, code=ending.code
         )
+        return True
+
+    async def _reopen(self, row: Row, made: int, ending: Ending) -> bool:
+        """Once it is written that it is in doubt: that would be written over what comes now."""
+        is_ours = await self._journal.written(row.id) and await self._backlog.reopened(row, made, ending)
+        event = "exchange_reopened" if is_ours else "exchange_not_reopened"
+        _log.info(event, exchange=row.id, operation=row.operation, reason=ending.reason)
+        return is_ours
 
 
 def _lanes(version: Version, operation: str) -> tuple[Lane, Lane] | None:

@@ -147,7 +147,14 @@ _LET_GO = (
 )
 _SOONEST = sa.select(sa.func.min(queue.c.due)).where(queue.c.state.in_((LATER, TAKEN)), queue.c.endpoint == _endpoint)
 _FIND = sa.select(*_COLUMNS).where(_OF)
+_LOCK = _FIND.with_for_update()
 _REMOVE = queue.delete().where(_OF)
+_DOUBTED = (
+    sa.select(exchange.c.id)
+    .where(exchange.c.id == sa.bindparam("its_id"), exchange.c.owner == sa.bindparam("its_owner"))
+    .where(exchange.c.state == State.UNKNOWN.value)
+    .with_for_update()
+)
 
 
 def ordered_before(connection: sa.Connection, keys: Sequence[Key]) -> set[Key]:
@@ -278,8 +285,17 @@ def remove(connection: sa.Connection, exchange_id: str) -> Queued | None:
     return row
 
 
-def reopen(connection: sa.Connection, exchange_id: str, due: int, reason: str) -> Queued | None:
-    """A row that somebody had or settled waits again, and its exchange is accepted again."""
+def reopen(connection: sa.Connection, exchange_id: str, owner: str, due: int, reason: str) -> Queued | None:
+    """A row that somebody had or settled waits again, and its exchange is accepted again.
+
+    None unless ``owner`` has the exchange in doubt: what another reopened may be on its way to the system now.
+    """
+    its = {"its_id": exchange_id}
+    if (
+        not connection.execute(_LOCK, its).first()
+        or not connection.execute(_DOUBTED, {**its, "its_owner": owner}).first()
+    ):
+        return None
     again = {"state": LATER, "due": due, "tries": queue.c.tries + 1, "sent": False, "reason": reason}
     if not change(connection, exchange_id, (SETTLING, TAKEN), again):
         return None

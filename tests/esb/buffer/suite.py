@@ -292,6 +292,8 @@ async def test_what_is_settled_is_gone_and_what_did_not_happen_is_tried_again(ri
     await accept(rig.buffer, "E1", "E2")
     for delivery in await rig.buffer.take(HIS, 2):
         await rig.buffer.sent(delivery)
+        doubtful = row(delivery.message.id)._replace(effect="once", state="unknown")
+        assert await rig.buffer.finish(delivery, doubtful, Fate.KEEP)
         assert await rig.buffer.settling(delivery)
     assert await taken(rig.buffer) == []
     assert await rig.buffer.settled("E1")
@@ -301,7 +303,9 @@ async def test_what_is_settled_is_gone_and_what_did_not_happen_is_tried_again(ri
     assert (entry.where, entry.tries, entry.sent) == (Where.LATER, 1, False)
     rig.clock.at += 6
     assert await taken(rig.buffer) == ["E2"]
-    assert await rig.buffer.reopen("E9", 5, "") is None
+    for exchange in ("E2", "E9"):
+        assert await rig.buffer.reopen(exchange, 5, "asked twice") is None
+    assert await where(rig.buffer, "E2") is Where.TAKEN
 
 
 async def test_what_was_settling_when_the_process_died_is_looked_at_again(rig: Rig) -> None:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from esb.buffer import Where
 from esb.errors import Outcome
-from esb.store import Fate, Row, State, StoreError, queue
+from esb.model import Tree
+from esb.spi import Call
+from esb.store import Fate, Row, State, Store, StoreError, queue
 from esb.store.tables import exchange
-from tests.esb.kit import ABSENT, GOOD_LOCK, FakeClock, Gate, hang, silence, until
+from tests.esb.kit import ABSENT, GOOD_LOCK, Bus, FakeClock, Gate, hang, silence, until
 from tests.esb.pipeline.queueing import DOWN, QUEUED, deliver, found, free, gone, queued, where
 
 
@@ -126,7 +129,8 @@ async def test_what_a_later_process_found_not_to_have_happened_it_can_also_end(t
         accepted = await bus.lock()
         await deliver(bus)
         await bus.until(accepted.exchange, "unknown")
-        reopened = await bus.store.transact(lambda one: queue.reopen(one, accepted.exchange, 0, "it did not happen"))
+        owner = bus.store.instance.name
+        reopened = await bus.store.transact(lambda one: queue.reopen(one, accepted.exchange, owner, 0, "not happened"))
         row = await bus.row(accepted.exchange)
     assert reopened is not None
     assert (row.state, row.owner) == ("accepted", "")
@@ -141,19 +145,19 @@ async def test_the_end_that_was_settled_is_stored_before_its_message_goes(
         bus.his.does("Lock", silence())
         bus.his.does("Find", *[silence()] * silent, GOOD_LOCK)
         accepted = await bus.lock()
-        finish, failures = bus.store.finish, iter([StoreError("full")])
+        finish, failures = bus.store.finish_in, iter([StoreError("full")])
 
-        async def fails_once(row: Row, fate: Fate) -> None:
-            if (failure := next(failures, None)) is not None:
-                assert await where(bus, row.id) is not None
+        def fails_once(connection: sa.Connection, row: Row, fate: Fate) -> None:
+            assert queue.find(connection, row.id) is not None
+            if row.state == "done" and (failure := next(failures, None)) is not None:
                 raise failure
-            assert await where(bus, row.id) is not None
-            await finish(row, fate)
+            finish(connection, row, fate)
 
-        monkeypatch.setattr(bus.store, "finish", fails_once)
+        monkeypatch.setattr(bus.store, "finish_in", fails_once)
         await deliver(bus)
         await bus.until(accepted.exchange, "done")
         await until(lambda: gone(bus, accepted.exchange))
+        assert list(failures) == []
 
 
 async def test_an_end_that_was_kept_and_seemed_not_to_be_takes_its_message_with_it(
@@ -228,3 +232,97 @@ async def test_after_a_restart_only_the_one_in_doubt_is_asked_about(tmp_path: Pa
         second.his.does("Find", hang)
         assert (again.outcome, again.replayed) == (Outcome.UNKNOWN, True)
         assert second.value("unknown_open") == 1
+
+
+async def test_who_lost_what_it_has_in_doubt_does_not_open_it_again(tmp_path: Path) -> None:
+    """I2: another took it over, found that it had not happened, and its worker is sending it now."""
+    async with queued(tmp_path, sleep=FakeClock().sleep) as bus:
+        last = Gate(ABSENT)
+        bus.his.does("Lock", silence(), hang)
+        bus.his.does("Find", silence(), silence(), last)
+        exchange_id = (await bus.lock()).exchange
+        await deliver(bus)
+        await last.entered.wait()
+        await bus.store.transact(lambda one: _reopened_by_another(one, exchange_id))
+        (delivery,) = await bus.pipeline.buffer.take("his", 1)
+        await bus.pipeline.buffer.sent(delivery)
+        last.open.set()
+        await bus.until_value("unknown_open", 0)
+        assert (await where(bus, exchange_id), (await bus.row(exchange_id)).state) == (Where.TAKEN, "accepted")
+        assert await bus.pipeline.buffer.park(delivery, "it is with this worker still")
+
+
+def _reopened_by_another(connection: sa.Connection, exchange_id: str) -> None:
+    theirs = exchange.update().where(exchange.c.id == exchange_id).values(owner="instance/other")
+    connection.execute(theirs)
+    assert queue.reopen(connection, exchange_id, "instance/other", 0, "it did not happen") is not None
+
+
+async def test_who_lost_the_message_does_not_say_that_it_is_in_doubt(tmp_path: Path) -> None:
+    """I2: what it would ask about is being sent by another worker."""
+    async with queued(tmp_path, sleep=FakeClock().sleep) as bus:
+        first = Unanswered()
+        bus.his.does("Lock", first)
+        bus.his.does("Find", ABSENT)
+        exchange_id = (await bus.lock()).exchange
+        (delivery,) = await bus.pipeline.buffer.take("his", 1)
+        task = bus.pipeline.deliver(delivery)
+        await first.entered.wait()
+        await bus.store.transact(lambda one: one.execute(queue.queue.update().values(takes=2)))
+        first.open.set()
+        await task
+        assert (await where(bus, exchange_id), (await bus.row(exchange_id)).state) == (Where.TAKEN, "accepted")
+        assert bus.value("unknown_open") == 0
+
+
+class Unanswered(Gate):
+    """When it is opened there is no answer."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    async def __call__(self, action: str, payload: Tree, call: Call) -> Tree:
+        await super().__call__(action, payload, call)
+        raise silence()
+
+
+async def test_what_is_opened_again_is_not_in_doubt_once_more_when_that_is_written_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I11: nobody would ask about it."""
+    async with queued(tmp_path) as bus:
+        bus.his.does("Lock", silence())
+        bus.his.does("Find", hang)
+        exchange_id = (await bus.lock()).exchange
+        (delivery,) = await bus.pipeline.buffer.take("his", 1)
+        await bus.pipeline.buffer.sent(delivery)
+        doubtful = (await bus.row(exchange_id))._replace(state="unknown")
+        assert await bus.pipeline.buffer.finish(delivery, doubtful, Fate.KEEP)
+        assert await bus.pipeline.buffer.settling(delivery)
+    finish, is_away, failed = Store.finish, True, asyncio.Event()
+
+    async def fails(store: Store, row: Row, fate: Fate) -> None:
+        if is_away and row.id == exchange_id:
+            failed.set()
+            raise StoreError("away")
+        await finish(store, row, fate)
+
+    monkeypatch.setattr(Store, "finish", fails)
+    async with queued(tmp_path, sleep=FakeClock().sleep) as second:
+        second.his.does("Find", ABSENT)
+        await failed.wait()
+        await deliver(second)
+        await until(lambda: _asked(second, 2))
+        is_away = False
+        await until(lambda: _is(second, exchange_id, Where.LATER))
+        await second.until_value("unknown_open", 0)
+        await second.pipeline._journal.written(exchange_id)
+        assert (await second.row(exchange_id)).state == "accepted"
+
+
+async def _asked(bus: Bus, times: int) -> bool:
+    return bus.his.count("Find") >= times
+
+
+async def _is(bus: Bus, exchange_id: str, wanted: Where) -> bool:
+    return await where(bus, exchange_id) is wanted

@@ -122,7 +122,8 @@ async def test_what_was_in_doubt_and_did_not_happen_is_kept_before_it_is_sent_ag
         await deliver(bus)
         doubtful = await bus.row(accepted.exchange)
         assert (doubtful.state, doubtful.sent, doubtful.raw) == ("unknown", b"<lock/>", b"<half")
-        entry = await bus.store.transact(lambda one: queue.reopen(one, accepted.exchange, 0, "it did not happen"))
+        owner = bus.store.instance.name
+        entry = await bus.store.transact(lambda one: queue.reopen(one, accepted.exchange, owner, 0, "not happened"))
         assert entry is not None
         (kept,) = await tries_of(bus, accepted.exchange)
         row = await bus.row(accepted.exchange)
