@@ -91,6 +91,7 @@ class Pruner:
                     before = before._replace(high=part.high)
                     continue
             before = part
+        await self._orphans(first_id(now - kept.usual))
         return total + await self._inbox((now - kept.usual).isoformat(timespec="seconds"))
 
     async def _is_mine(self) -> bool:
@@ -147,20 +148,33 @@ class Pruner:
         return total, False
 
     async def _fold(self, before: Part, part: Part) -> bool | None:
-        await self._keys(part)
+        if not await self._keys(part):
+            return None
         size = await self._store.look(lambda connection: parts.size(connection, part, with_all=True))
         folded = await self._unless_busy(lambda connection: parts.fold(connection, before, part, staying))
         if folded:
             _log.info("journal_day_dropped", day=str(parts.day_of(part.low)), bytes=size)
         return folded
 
-    async def _keys(self, part: Part) -> None:
-        """The keys and tries of a part that goes: before it, so that whoever is killed in between leaves none."""
+    async def _keys(self, part: Part) -> bool:
+        """The keys and tries of a part that goes: before it, so that whoever is killed in between leaves none. False
+        when somebody has one of its exchanges to himself: it goes the next time.
+        """
+        left = 0
         for of in (idempotency.c.exchange, tries.attempt.c.exchange):
             after = part.low
             while ids := await self._store.look(partial(_keyed, of=of, after=after, high=part.high, most=self._chunk)):
-                await self._rested(partial(_forget, of=of, ids=ids))
+                left += await self._rested(partial(_forget, of=of, ids=ids))
                 after = ids[-1]
+        return not left
+
+    async def _orphans(self, high: str) -> None:
+        """Tries without their exchange: a release that knows no tries deletes exchanges beside this one."""
+        of, after = tries.attempt.c.exchange, ""
+        while ids := await self._store.look(partial(_keyed, of=of, after=after, high=high, most=self._chunk)):
+            if alone := await self._store.look(partial(_missing, ids=ids)):
+                await self._rested(partial(_forget, of=of, ids=alone))
+            after = ids[-1]
 
     async def _exchanges(self, operation: str, after: str, bound: str) -> int:
         total = 0
@@ -240,14 +254,28 @@ def _keyed(connection: sa.Connection, of: sa.Column[str], after: str, high: str,
     return list(connection.scalars(sa.select(of).distinct().where(of > after, of < high).order_by(of).limit(most)))
 
 
+def _missing(connection: sa.Connection, ids: Sequence[str]) -> list[str]:
+    """Those of which there is no exchange."""
+    there = set(connection.scalars(sa.select(exchange.c.id).where(exchange.c.id.in_(ids))))
+    return [one for one in ids if one not in there]
+
+
+def _ended(connection: sa.Connection, ids: Sequence[str]) -> list[str]:
+    """Those that need not stay, and nobody changes before this transaction has ended."""
+    ended = sa.select(exchange.c.id).where(exchange.c.id.in_(ids), sa.not_(_STAYS))
+    return list(connection.scalars(ended.with_for_update(skip_locked=True)))
+
+
 def _forget(connection: sa.Connection, of: sa.Column[str], ids: Sequence[str]) -> int:
-    stay = sa.select(exchange.c.id).where(exchange.c.id.in_(ids), _STAYS)
-    return connection.execute(of.table.delete().where(of.in_(ids), of.not_in(stay))).rowcount
+    """What ``of`` has of exchanges that are over or gone; of how many others that are over somebody had the row."""
+    gone = [*_ended(connection, ids), *_missing(connection, ids)]
+    connection.execute(of.table.delete().where(of.in_(gone)))
+    left = sa.select(sa.func.count()).where(exchange.c.id.in_(ids), exchange.c.id.not_in(gone), sa.not_(_STAYS))
+    return connection.scalar(left) or 0
 
 
 def _delete(connection: sa.Connection, ids: Sequence[str]) -> int:
-    ended = sa.select(exchange.c.id).where(exchange.c.id.in_(ids), sa.not_(_STAYS))
-    gone = list(connection.scalars(ended.with_for_update(skip_locked=True)))
+    gone = _ended(connection, ids)
     connection.execute(idempotency.delete().where(idempotency.c.exchange.in_(gone)))
     tries.prune(connection, gone)
     connection.execute(exchange.delete().where(exchange.c.id.in_(gone)))

@@ -246,6 +246,39 @@ async def test_rows_older_and_newer_than_every_day_are_taken_found_and_deleted(d
     assert await store.look(lambda one: one.scalar(in_day)) == future.id
 
 
+async def test_of_an_exchange_that_somebody_is_about_to_change_the_key_stays_and_so_does_its_day(
+    days: Days, store: Store, url: str
+) -> None:
+    await days.prune()
+    old = claim(id=days.ids.new(), key="old")
+    await store.open(old)
+    await store.transact(lambda one: one.execute(sa.text("UPDATE exchange SET state = 'refused', owner = ''")))
+    keys = sa.text("SELECT count(*) FROM idempotency")
+    days.to(12)
+    with psycopg.connect(url) as person:
+        person.execute("SELECT 1 FROM exchange WHERE id = %s FOR UPDATE", (old.id,))
+        await days.prune()
+        assert days.name(0) in await days.names()
+        assert await store.look(lambda one: one.scalar(keys)) == 1
+    await days.prune()
+    assert days.name(0) not in await days.names()
+    assert await store.look(lambda one: one.scalar(keys)) == 0
+
+
+async def test_tries_that_an_older_release_left_without_their_exchange_go(days: Days, store: Store) -> None:
+    """It deleted their exchanges beside this one, and knew of no tries."""
+    await days.prune()
+    [stays] = await days.write({"state": "unknown", "effect": "once"})
+    old = [days.ids.new() for _ in range(7)]
+    days.to(12)
+    young = days.ids.new()
+    for one in (stays.id, *old, young):
+        await store.transact(lambda connection, of=one: tries.keep(connection, of, TRIED))
+    await days.prune()
+    left = await store.look(lambda connection: tries.kept(connection, [stays.id, *old, young]))
+    assert sorted(left) == [stays.id, young]
+
+
 LEFT = sa.text("SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'exchange_until_%'")
 
 

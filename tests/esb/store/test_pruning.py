@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from esb.observe import Metrics
-from esb.store import Kept, Pruner, Row, Store
+from esb.store import Kept, Pruner, Row, Store, Try, tries
 from esb.store.pruning import operations
 from tests.esb.kit import FakeClock, until
 from tests.esb.store.test_store import CLOCK, row
@@ -143,6 +143,20 @@ async def test_another_process_that_prunes_is_left_to_it(store: Store) -> None:
     assert (await pruned(store, Kept(USUAL)))[0] == 0
     store.instance.name = mine
     assert (await pruned(store, Kept(USUAL)))[0] == 1
+
+
+async def test_tries_that_an_older_release_left_without_their_exchange_go(store: Store) -> None:
+    """It knew of no tries when it deleted their exchanges."""
+    stays, gone = row(state="unknown", effect="once"), [row() for _ in range(7)]
+    await written(store, stays)
+    CLOCK.at += 11 * 86_400
+    young = row()
+    one = Try("2026-01-15T09:00:00.000+08:00", "his", "unavailable", "down", "", 1, "", "", b"sent", b"")
+    for of in (stays, *gone, young):
+        await store.transact(lambda connection, id=of.id: tries.keep(connection, id, one))
+    await pruned(store, Kept(USUAL))
+    left = await store.look(lambda connection: tries.kept(connection, [one.id for one in (stays, *gone, young)]))
+    assert sorted(left) == [stays.id, young.id]
 
 
 async def test_an_empty_journal_has_no_operations(store: Store) -> None:
