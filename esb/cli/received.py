@@ -59,7 +59,8 @@ def received_list(before: int, most: int, as_json: bool, **options: Any) -> None
 def _line(row: dict[str, Any]) -> str:
     who = f"{row['sender'] or row['peer']} {row['control']}".strip()
     facts = (row["position"], row["received"], row["endpoint"], who, row["kind"], row["state"], row["event"])
-    return "  ".join(str(each) for each in (*facts, row["reason"]) if each)
+    broken = "broken: " + ", ".join(row["broken"]) if "broken" in row else ""
+    return "  ".join(str(each) for each in (*facts, row["reason"], broken) if each)
 
 
 @received.command("show")

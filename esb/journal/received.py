@@ -17,17 +17,19 @@ from esb.clock import SHANGHAI, moment_of
 from esb.codecs import DecodeError, json
 from esb.contract import Event
 from esb.events.reading import masked
+from esb.journal import cells
 from esb.journal.showing import wire
 from esb.model import Tree
 from esb.observe import mask
-from esb.store.bodies import CorruptError, unpack
-from esb.store.inbox import inbox
+from esb.store.inbox import Taken, inbox
 
 FACTS = (
     "position", "id", "endpoint", "sender", "control", "kind", "peer", "received", "state", "event", "reason",
     "mapping", "version", "sequence",
 )  # fmt: skip
-_BODIES = ("raw_bytes", "body_bytes", "content")
+_SIZES = ("raw_bytes", "body_bytes")
+_NUMBERS = ("position", "sequence", *_SIZES)
+_STATES = frozenset(str(state) for state in Taken)
 _STRETCH = 5_000
 _STREAMED = 200
 _APART = timedelta(minutes=10)
@@ -64,11 +66,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A row: its facts by column, and its bodies where they were asked for. ``broken`` is why they cannot be read."""
+    """A row: its facts by column, and its bodies where they were asked for, none when they cannot be told apart.
+
+    ``broken`` has the columns that do not hold what they should, with why; they are empty then.
+    """
 
     facts: Mapping[str, Any]
     bodies: Mapping[str, bytes] = field(default_factory=dict)
-    broken: str = ""
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def position(self) -> int:
@@ -80,7 +85,7 @@ def page(
 ) -> list[Received]:
     """The newest ``most`` before the position ``before``, or of all."""
     first, end = _range(connection, wanted, before)
-    names = (*FACTS, *(_BODIES if bodies else ()))
+    names = (*FACTS, *((*_SIZES, "content") if bodies else ()))
     query = sa.select(*(inbox.c[name] for name in names)).where(*wanted.conditions())
     found: list[Received] = []
     while end > first and len(found) < most:
@@ -118,13 +123,15 @@ def find(connection: sa.Connection, which: str) -> Received | None:
 def line(found: Received) -> dict[str, Tree]:
     """A message without its bodies."""
     facts = dict(found.facts)
-    return {**facts, "reason": mask(facts["reason"]), "sequence": facts["sequence"] if facts["sequence"] >= 0 else None}
+    sequence = facts["sequence"] if facts["sequence"] >= 0 else None
+    shown = {**facts, "reason": mask(facts["reason"]), "sequence": sequence}
+    return {**shown, "broken": dict(found.broken)} if found.broken else shown
 
 
 def whole(found: Received, events: Mapping[str, Event], *, bare: bool) -> dict[str, Tree]:
     """With what came in, the event that it became and what its sender heard; ``bare`` shows patient data."""
-    if found.broken:
-        return {**line(found), "broken": {"content": found.broken}}
+    if not found.bodies:
+        return line(found)
     answers = [frame + _END for frame in found.bodies["answer"].split(_END) if frame]
     return {
         **line(found),
@@ -148,15 +155,16 @@ def _event(found: Received, events: Mapping[str, Event], *, bare: bool) -> Tree:
 
 
 def _received(values: dict[str, Any]) -> Received:
-    facts = {name: values[name] for name in FACTS}
+    broken: dict[str, str] = {}
+    facts = cells.facts(values, FACTS, broken, numbers=_NUMBERS, states=_STATES)
     if "content" not in values:
-        return Received(facts)
-    try:
-        content = unpack(values["content"])
-    except (CorruptError, TypeError) as error:
-        return Received(facts, broken=str(error))
-    raw, body = values["raw_bytes"], values["raw_bytes"] + values["body_bytes"]
-    return Received(facts, {"raw": content[:raw], "body": content[raw:body], "answer": content[body:]})
+        return Received(facts, broken=broken)
+    sizes = cells.facts(values, _SIZES, broken, numbers=_NUMBERS)
+    content = cells.body("content", values["content"], broken)
+    if not broken.keys().isdisjoint((*_SIZES, "content")):
+        return Received(facts, broken=broken)
+    raw, body = sizes["raw_bytes"], sizes["raw_bytes"] + sizes["body_bytes"]
+    return Received(facts, {"raw": content[:raw], "body": content[raw:body], "answer": content[body:]}, broken)
 
 
 def _range(connection: sa.Connection, wanted: Wanted, before: int) -> tuple[int, int]:
@@ -175,15 +183,31 @@ def _range(connection: sa.Connection, wanted: Wanted, before: int) -> tuple[int,
 def _first(connection: sa.Connection, first: int, end: int, moment: datetime) -> int:
     """The first position that was received at that moment or later; ``end`` when none was."""
     bound = _written(moment)
-    columns = sa.select(inbox.c.position, inbox.c.received).order_by(inbox.c.position).limit(1)
     while first < end:
         middle = (first + end) // 2
-        row = connection.execute(columns.where(inbox.c.position >= middle)).first()
-        if row is None or row.position >= end or row.received >= bound:
+        row = _timed(connection, middle, end)
+        if row is None or row[1] >= bound:
             end = middle
         else:
-            first = row.position + 1
+            first = row[0] + 1
     return first
+
+
+def _timed(connection: sa.Connection, first: int, end: int) -> tuple[int, str] | None:
+    """The next position of which is known when it was received, and when: a damaged row has no place among others."""
+    columns = sa.select(inbox.c.position, inbox.c.received).order_by(inbox.c.position).limit(1)
+    while row := connection.execute(columns.where(inbox.c.position >= first, inbox.c.position < end)).first():
+        if _is_time(row.received):
+            return row.position, row.received
+        first = row.position + 1
+    return None
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except (ValueError, TypeError):
+        return False
 
 
 def _written(moment: datetime) -> str:

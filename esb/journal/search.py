@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from esb.clock import first_id
-from esb.store.bodies import CorruptError, unpack
+from esb.journal import cells
 from esb.store.tables import Row, State, exchange
-from esb.store.tries import kept
+from esb.store.tries import Try, kept
 
 BODIES = ("request", "sent", "raw", "answer")
 FACTS = tuple(name for name in Row._fields if name not in (*BODIES, "fingerprint"))
 _NUMBERS = ("attempts",)
+_TRIED = ("number", *Try._fields[:-2], "sent_bytes", "raw_bytes")
+_TRIED_NUMBERS = ("number", "attempts", "sent_bytes", "raw_bytes")
 _STREAMED = 200
 _NOTHING = sa.literal("", literal_execute=True)
 _DONE = sa.literal(str(State.DONE), literal_execute=True)
@@ -131,9 +133,9 @@ def _with_tries(connection: sa.Connection, all_found: list[Found]) -> list[Found
 
 
 def _tried(row: Mapping[str, Any]) -> Tried:
-    facts = {str(name): row[name] for name in row if name not in ("exchange", "sent", "raw")}
     broken: dict[str, str] = {}
-    sent, raw = (_body(name, row[name], broken) for name in ("sent", "raw"))
+    facts = cells.facts(row, _TRIED, broken, numbers=_TRIED_NUMBERS)
+    sent, raw = (cells.body(name, row[name], broken) for name in ("sent", "raw"))
     return Tried({**facts, "broken": broken} if broken else facts, sent, raw)
 
 
@@ -158,39 +160,11 @@ def related(connection: sa.Connection, found: Found, most: int = 20) -> list[Fou
     return [*before, *page(connection, Query(causes=(found.id,)), most=most)]
 
 
-def readable(connection: sa.Connection) -> sa.Connection:
-    """Let texts that are not UTF-8 be read: SQLite keeps whatever a damaged disk or a stranger wrote."""
-    if connection.dialect.name == "sqlite":
-        driver: Any = connection.connection.driver_connection
-        driver.text_factory = lambda data: data.decode("utf-8", "replace")
-    return connection
-
-
 def _found(values: dict[str, Any]) -> Found:
     broken: dict[str, str] = {}
-    facts = {name: _fact(name, values[name], broken) for name in FACTS}
-    bodies = {name: _body(name, values[name], broken) for name in BODIES if name in values}
+    facts = cells.facts(values, FACTS, broken, numbers=_NUMBERS, states=_STATES)
+    bodies = {name: cells.body(name, values[name], broken) for name in BODIES if name in values}
     return Found(facts, bodies, broken)
-
-
-def _fact(name: str, value: Any, broken: dict[str, str]) -> Any:
-    wanted = int if name in _NUMBERS else str
-    if not isinstance(value, wanted):
-        broken[name] = f"holds {type(value).__name__}"
-        return wanted()
-    if isinstance(value, str) and "\N{REPLACEMENT CHARACTER}" in value:
-        broken[name] = "is not UTF-8"
-    if name == "state" and str(value) not in _STATES:
-        broken[name] = f"there is no state '{value}'"
-    return value
-
-
-def _body(name: str, value: Any, broken: dict[str, str]) -> bytes:
-    try:
-        return unpack(value)
-    except (CorruptError, TypeError) as error:
-        broken[name] = str(error)
-        return b""
 
 
 _STATES = frozenset(str(state) for state in State)

@@ -133,6 +133,24 @@ def test_each_try_is_shown_and_exported_with_its_wire_and_without_its_patient(en
     assert {line["id"]: len(line["tries"]) for line in lines} == {one.id: 2, other.id: 0}
 
 
+def test_a_broken_try_stops_neither_show_nor_export(engine: sa.Engine) -> None:
+    one = row(state="accepted")
+    put(engine, one)
+    with engine.begin() as connection:
+        tried = tries.Try("2026-01-15T09:00:00.000+08:00", "his", "malformed", "m", "no xml", 1, "a@1", "1", b"s", b"r")
+        tries.keep(connection, one.id, tried)
+        tries.keep(connection, one.id, tried)
+        broken = {"raw": b"\x01xx"}
+        if engine.dialect.name == "sqlite":  # the other has types
+            broken |= {"reason": b"\xff", "sent_bytes": b"many"}
+        connection.execute(tries.attempt.update().where(tries.attempt.c.number == 1).values(broken))
+    first, second = json.loads(esb("journal", "show", one.id).output)["tries"]
+    assert (set(first["broken"]), first["raw"]) == (set(broken), None)
+    assert ("broken" in second, second["reason"]) == (False, "no xml")
+    (line,) = (json.loads(each) for each in esb("journal", "export", "--reason", "x").stdout.splitlines())
+    assert line["tries"] == [first, second]
+
+
 def test_to_see_the_patient_needs_a_reason_and_is_audited(engine: sa.Engine) -> None:
     one = row(raw=f"MSH|^~\\&|A|B|C|D|20260115||ADT^A01|1|P|2.5\rPID|1||{PATIENT}\r".encode())
     put(engine, one)

@@ -212,6 +212,53 @@ def test_a_damaged_row_says_so_and_hides_no_other(store: str) -> None:
     assert [sorted(json.loads(one).get("broken", ())) for one in lines] == [[], ["content"], []]
 
 
+DAMAGE = (
+    ("reason", 5, "holds int"),
+    ("reason", b"\xff", "holds bytes"),
+    ("received", b"\xff", "holds bytes"),
+    ("sequence", "many", "holds str"),
+    ("raw_bytes", "many", "holds str"),
+    ("body_bytes", 1.5, "holds float"),
+    ("content", 3, ""),
+    ("state", "exploded", "there is no state 'exploded'"),
+    ("control", "M\N{REPLACEMENT CHARACTER}", "has characters that could not be read"),
+)
+"""Column, what it holds, why that is none. A number in a column of texts becomes a text, so columns have no type."""
+
+
+@pytest.mark.parametrize(("column", "value", "why"), DAMAGE)
+def test_on_sqlite_a_column_of_a_wrong_type_is_shown_as_broken_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, value: Any, why: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("ESB_SECRETS", str(tmp_path))
+    with store_url("sqlite", tmp_path) as url, opened(url) as engine:
+        monkeypatch.setenv("ESB_STORE", url)
+        made = [arrival() for _ in range(7)]
+        put(url, *made)
+        damage(engine, column, value)
+        assert listed() == [one.id for one in reversed(made)]
+        assert listed("--since", made[1].received) == [one.id for one in made[:0:-1]]
+        lines = [json.loads(one) for one in esb("journal", "received", "export", "--reason", "r").stdout.splitlines()]
+        assert [sorted(one.get("broken", ())) for one in lines] == [*[[]] * 3, [column], *[[]] * 3]
+        assert lines[3]["broken"][column].startswith(why)
+        assert ("raw" in lines[3]) == (column not in ("raw_bytes", "body_bytes", "content"))
+        assert json.loads(esb("journal", "received", "show", "4").output)["broken"] == lines[3]["broken"]
+        is_listed = column not in ("raw_bytes", "body_bytes", "content")
+        assert (f"broken: {column}" in esb("journal", "received", "list").output) == is_listed
+
+
+def damage(engine: sa.Engine, column: str, value: Any) -> None:
+    """Of the row in the middle, where times are halved; the table's columns lose their types, or SQLite would mend."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA writable_schema = ON")
+        untyped = "replace(replace(sql, ' TEXT ', ' '), ' BIGINT ', ' ')"
+        connection.exec_driver_sql(f"UPDATE sqlite_schema SET sql = {untyped} WHERE name = 'inbox'")
+        connection.exec_driver_sql("PRAGMA writable_schema = RESET")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE inbox SET {column} = ? WHERE position = 4", (value,))
+
+
 def test_what_a_search_wants_is_bounded_by_its_time(store: str) -> None:
     """It looks at no more rows than may be of that time."""
     CLOCK.at += 3600
