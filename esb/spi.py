@@ -85,7 +85,7 @@ class Answers(Protocol):
     """Answers to messages of ours that come by a listener: in the store, whichever process hears them.
 
     One is found by a word that client and listener have in their settings, and the id of our message. Both methods
-    raise ``Unavailable`` when the store cannot be read.
+    raise an ``Unavailable`` that says nothing of the system when the store cannot be read: let it pass.
     """
 
     def expecting(self, word: str, id: str) -> AbstractAsyncContextManager[asyncio.Future[bytes]]:

@@ -12,11 +12,10 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from esb.observe import get_logger
-from esb.spi import Unavailable
+from esb.policies import Limited
 from esb.store import Store, StoreError
 from esb.store import answers as kept
 from esb.store.answers import Came, Question
-from esb.store.bodies import CorruptError
 
 _T = TypeVar("_T")
 _LOOK_S = 0.2
@@ -59,7 +58,11 @@ class Answers:
     async def newest(self, word: str, id: str) -> bytes | None:
         """See ``esb.spi.Answers``."""
         found = await self._read(partial(_newer, {(word, id): 0}))
-        return next((came.raw for came in found.values()), None)
+        for came in found.values():
+            if came.raw is None:
+                _damaged(came)
+            return came.raw
+        return None
 
     def heard(self, question: Question, position: int, raw: bytes) -> None:
         """An answer is durable."""
@@ -68,25 +71,35 @@ class Answers:
                 one.answer.set_result(raw)
 
     async def _look(self) -> None:
-        """Until nobody waits any more."""
+        """Until nobody waits any more. A damaged row is nobody's answer: whoever waits for another is not held up."""
+        passed: dict[Question, int] = {}
         try:
-            while wanted := {one.question: one.after for one in self._waiting if not one.answer.done()}:
+            while waiting := [one for one in self._waiting if not one.answer.done()]:
                 await self._sleep(_LOOK_S)
+                wanted = {one.question: max(one.after, passed.get(one.question, 0)) for one in waiting}
                 try:
                     found = await self._store.look(partial(_newer, wanted))
-                except (StoreError, CorruptError) as error:
+                except StoreError as error:
                     _log.warning("answers_not_looked_for", reason=str(error))
                     continue
                 for question, came in found.items():
-                    self.heard(question, came.position, came.raw)
+                    if came.raw is None:
+                        passed[question] = came.position
+                        _damaged(came)
+                    else:
+                        self.heard(question, came.position, came.raw)
         finally:
             self._looking = None
 
     async def _read(self, work: Callable[[sa.Connection], _T]) -> _T:
         try:
             return await self._store.look(work)
-        except (StoreError, CorruptError) as error:
-            raise Unavailable(f"the answers that have come cannot be read: {error}") from None
+        except StoreError as error:  # the system is not to blame: its breaker stays as it is and no try is used up
+            raise Limited("store_unavailable", f"the answers that have come cannot be read: {error}") from None
+
+
+def _damaged(came: Came) -> None:
+    _log.error("inbox_row_corrupt", position=came.position, reason="it is an answer, and nobody can read it")
 
 
 def _newer(wanted: dict[Question, int], connection: sa.Connection) -> dict[Question, Came]:

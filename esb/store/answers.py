@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from esb.store import many
+from esb.store.bodies import CorruptError
 from esb.store.inbox import arrival_of, inbox
 from esb.store.inbox import inbox_answer as answer
 
@@ -25,10 +26,10 @@ _ROW = sa.select(inbox).where(inbox.c.position == sa.bindparam("its_position"))
 
 
 class Came(NamedTuple):
-    """One answer."""
+    """One answer; ``raw`` is None where its row is damaged."""
 
     position: int
-    raw: bytes
+    raw: bytes | None
 
 
 def known(connection: sa.Connection, brought: Brought) -> bool:
@@ -55,6 +56,13 @@ def newest(connection: sa.Connection, questions: Collection[Question]) -> dict[Q
 
 
 def read(connection: sa.Connection, positions: Iterable[int]) -> list[Came]:
-    """Those that are there; raises ``CorruptError`` for a damaged row."""
+    """Those that are there."""
     rows = (connection.execute(_ROW, {"its_position": position}).first() for position in positions)
-    return [Came(row[0], arrival_of(row[1:]).raw) for row in rows if row is not None]
+    return [Came(row[0], _raw(row)) for row in rows if row is not None]
+
+
+def _raw(row: Sequence[Any]) -> bytes | None:
+    try:
+        return arrival_of(row[1:]).raw
+    except CorruptError:
+        return None
