@@ -40,6 +40,7 @@ class SqlBuffer:
         self._store, self._clock = store, clock
         self._lease_ms = int((lease_s or (store.instance.ttl_s if store.is_shared else _LEASE_S)) * 1000)
         self._now = now or (leases.now_ms if store.is_shared else self._clock_ms)
+        self._is_timed_by_store = now is None and store.is_shared
         self._lengths: Counter[str] = Counter()
         self._looks: tuple[Counter[str], ...] = ()
         self._news: dict[str, asyncio.Event] = {}
@@ -110,7 +111,7 @@ class SqlBuffer:
 
         def work(connection: sa.Connection) -> list[Queued]:
             now = self._now(connection)
-            return queue.take(connection, endpoint, most, now, now + self._lease_ms)
+            return queue.take(connection, endpoint, most, now, now + self._lease_ms, judges=self._judges())
 
         return [_delivery(row) for row in await self._store.transact(work)]
 
@@ -128,7 +129,8 @@ class SqlBuffer:
     async def wait(self, endpoint: str, seconds: float) -> None:
         """See ``Buffer``. What nobody told of, such as what a command released, is found when the time is over."""
         news = self._event(endpoint)
-        due, now = await self._store.look(lambda one: (queue.next_due(one, endpoint), self._now(one)))
+        judges = self._judges()
+        due, now = await self._store.look(lambda one: (queue.next_due(one, endpoint, judges=judges), self._now(one)))
         if due is not None:
             seconds = max(0.0, min(seconds, (due - now) / 1000))
         try:
@@ -294,6 +296,10 @@ class SqlBuffer:
     def _heard(self, endpoint: str) -> None:
         for one in [self._event(endpoint)] if endpoint else self._news.values():
             one.set()
+
+    def _judges(self) -> bool:
+        """Whether a lease that is over says that its worker is gone: an outage ends those of the living too."""
+        return not self._is_timed_by_store or self._store.instance.may_judge
 
     def _clock_ms(self, _: sa.Connection) -> int:
         return int(self._clock.now().timestamp() * 1000)

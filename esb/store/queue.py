@@ -145,7 +145,8 @@ _LET_GO = (
     .where(queue.c.state == HELD, queue.c.position == _HEADS.scalar_subquery())
     .values(state=sa.case((queue.c.due > 0, LATER), else_=READY), relayed=0)
 )
-_SOONEST = sa.select(sa.func.min(queue.c.due)).where(queue.c.state.in_((LATER, TAKEN)), queue.c.endpoint == _endpoint)
+_SOONEST = sa.select(sa.func.min(queue.c.due)).where(queue.c.endpoint == _endpoint)
+_SOONEST_LATER, _SOONEST_OF_ALL = (_SOONEST.where(queue.c.state.in_(some)) for some in ((LATER,), (LATER, TAKEN)))
 _FIND = sa.select(*_COLUMNS).where(_OF)
 _LOCK = _FIND.with_for_update()
 _REMOVE = queue.delete().where(_OF)
@@ -178,10 +179,13 @@ def insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     many.insert(connection, queue, NAMES, rows)
 
 
-def take(connection: sa.Connection, endpoint: str, most: int, now: int, lease_ends: int) -> list[Queued]:
-    """The next rows of the endpoint, taken until the lease ends."""
+def take(
+    connection: sa.Connection, endpoint: str, most: int, now: int, lease_ends: int, *, judges: bool = True
+) -> list[Queued]:
+    """The next rows of the endpoint, taken until the lease ends; ``judges``: those too whose lease is over."""
     connection.execute(_DUE_AGAIN, {"its_now": now})
-    connection.execute(_LEASE_OVER, {"its_now": now})
+    if judges:
+        connection.execute(_LEASE_OVER, {"its_now": now})
     found = connection.execute(_NEXT, {"its_endpoint": endpoint, "its_most": most})
     return _taken(connection, [Queued(*row) for row in found], lease_ends)
 
@@ -393,9 +397,10 @@ def park_damaged(connection: sa.Connection) -> int:
     return connection.execute(queue.update().where(strange).values(values)).rowcount
 
 
-def next_due(connection: sa.Connection, endpoint: str) -> int | None:
-    """When the next of the endpoint's rows is due that is tried later or taken; None when there is none."""
-    found: int | None = connection.scalar(_SOONEST, {"its_endpoint": endpoint})
+def next_due(connection: sa.Connection, endpoint: str, *, judges: bool = True) -> int | None:
+    """When the next of the endpoint's rows is due that is tried later or, ``judges``, taken; None without any."""
+    statement = _SOONEST_OF_ALL if judges else _SOONEST_LATER
+    found: int | None = connection.scalar(statement, {"its_endpoint": endpoint})
     return found
 
 

@@ -81,15 +81,18 @@ class Claimed(NamedTuple):
     elsewhere: list[Queued]
 
 
-def claim(connection: sa.Connection, ids: Sequence[str], endpoint: str, now: int, lease_ends: int) -> Claimed:
-    """Take those of ``ids`` that wait for the endpoint and are due, or whose lease has ended; the rest is left alone.
+def claim(
+    connection: sa.Connection, ids: Sequence[str], endpoint: str, now: int, lease_ends: int, *, judges: bool
+) -> Claimed:
+    """Take those of ``ids`` that wait for the endpoint and are due, or, ``judges``, whose lease has ended; the rest is
+    left alone.
 
     Not due yet, waiting for another endpoint by now, or just being changed by another process is ``elsewhere``. What is
     unknown, with another worker, held, settling or parked is neither.
     """
     wanted = {"its_ids": list(ids)}
     found = {row.id: row for row in map(Queued._make, connection.execute(_LOCK, wanted))}
-    mine = [row for row in found.values() if row.endpoint == endpoint and _is_free(row, now)]
+    mine = [row for row in found.values() if row.endpoint == endpoint and _is_free(row, now, judges)]
     if mine:
         positions = [row.position for row in mine]
         connection.execute(_CLAIM, {"its_positions": positions, "its_due": lease_ends})
@@ -99,8 +102,9 @@ def claim(connection: sa.Connection, ids: Sequence[str], endpoint: str, now: int
     return Claimed([_after(row, lease_ends) for row in taken], waiting(connection, others) if others else [])
 
 
-def _is_free(row: Queued, now: int) -> bool:
-    return row.state == READY or (row.state in (LATER, TAKEN) and row.due <= now)
+def _is_free(row: Queued, now: int, judges: bool) -> bool:
+    waits = (LATER, TAKEN) if judges else (LATER,)
+    return row.state == READY or (row.state in waits and row.due <= now)
 
 
 def _after(row: Queued, lease_ends: int) -> Queued:
@@ -155,10 +159,11 @@ def _of_queue(endpoint: str, priorities: tuple[int, int], before: int) -> dict[s
     return {"its_endpoint": endpoint, "its_lowest": lowest, "its_highest": highest, "its_before": before}
 
 
-def come_due(connection: sa.Connection, now: int, late: int) -> None:
-    """Ready is what should have been tried again at ``late``, and what a worker had whose lease has ended."""
+def come_due(connection: sa.Connection, now: int, late: int, *, judges: bool) -> None:
+    """Ready is what should have been tried again at ``late`` and, ``judges``, what had a worker whose lease is over."""
     connection.execute(_OVERDUE, {"its_late": late})
-    connection.execute(_ABANDONED, {"its_now": now})
+    if judges:
+        connection.execute(_ABANDONED, {"its_now": now})
 
 
 def unrelayed(connection: sa.Connection, after: int, most: int, accepted_before: int) -> list[Queued]:

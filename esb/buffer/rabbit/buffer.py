@@ -72,7 +72,7 @@ class RabbitBuffer(SqlBuffer):
         self._hints = {name: metrics.broker_hints.labels(name) for name in ("claimed", "early", "late")}
         names = Names(broker.prefix)
         publisher = Publisher(metrics, clock.monotonic, window=broker.window)
-        self._relay = Relay(store, publisher, names, clock, self._now, self._site_has, late_s=late_s)
+        self._relay = Relay(store, publisher, names, clock, self._now, self._judges, self._site_has, late_s=late_s)
         self._dead = DeadLetters(store, publisher, names)
         self._nudge = asyncio.Event()
         self._site = Site(
@@ -143,7 +143,7 @@ class RabbitBuffer(SqlBuffer):
 
         def work(connection: sa.Connection) -> relaying.Claimed:
             now = self._now(connection)
-            return relaying.claim(connection, wanted, endpoint, now, now + self._lease_ms)
+            return relaying.claim(connection, wanted, endpoint, now, now + self._lease_ms, judges=self._judges())
 
         claimed = await self._store.transact(work)
         for row in claimed.elsewhere:

@@ -27,7 +27,8 @@ class Relay:
 
     What this process changes it publishes at once, ``row`` by ``row``. ``sweep`` finds the rest: what was not
     confirmed, what came due ``late_s`` ago and did not come back, whose worker died, what another program released.
-    ``has_queue`` says whether the broker has queues for an endpoint yet.
+    ``judges`` says whether a lease that is over is that of a worker that died, ``has_queue`` whether the broker has
+    queues for an endpoint yet.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class Relay:
         names: Names,
         clock: Clock,
         now: Callable[[sa.Connection], int],
+        judges: Callable[[], bool],
         has_queue: Callable[[str], bool],
         *,
         late_s: float,
         own_s: float = _OWN_S,
     ) -> None:
-        self._now, self._has_queue = now, has_queue
+        self._now, self._judges, self._has_queue = now, judges, has_queue
         self._store, self._publisher, self._names, self._clock = store, publisher, names, clock
         self._late_ms, self._own_ms = int(late_s * 1000), int(own_s * 1000)
         self._under: set[Relayed] = set()
@@ -137,7 +139,7 @@ class Relay:
 
     def _come_due(self, connection: sa.Connection) -> None:
         now = self._now(connection)
-        relaying.come_due(connection, now, now - self._late_ms)
+        relaying.come_due(connection, now, now - self._late_ms, judges=self._judges())
 
     def _page(self, after: int, connection: sa.Connection) -> list[Queued]:
         return relaying.unrelayed(connection, after, _PAGE, self._now(connection) - self._own_ms)

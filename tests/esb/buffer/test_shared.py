@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from esb.buffer import Lost, Message, SqlBuffer, Where
-from esb.store import Fate
+from esb.clock import SystemClock
+from esb.observe import Metrics
+from esb.store import Fate, Store, queue, relaying
 from tests import postgres
 from tests.esb.buffer.processes import LEASE_S, Databases
 from tests.esb.buffer.suite import HIS, LIS, accept, row, taken, where
@@ -158,3 +161,36 @@ async def test_processes_that_need_the_same_keys_in_another_order_do_not_lock_ea
     )
     assert again == []
     assert sorted(await taken(second)) == ["A2", "B2"]
+
+
+async def test_an_outage_longer_than_a_lease_takes_no_message_from_a_living_worker() -> None:
+    """I10: none could renew its leases meanwhile; who was dead already is found out a lease later."""
+    with postgres.database() as url:
+        stores = [Store(url, Metrics(), linger_s=0.001, lease_s=30.0) for _ in range(2)]
+        first, second = (SqlBuffer(one, SystemClock()) for one in stores)
+        for store, buffer in zip(stores, (first, second), strict=True):
+            await store.start()
+            await buffer.start()
+        try:
+            await accept(first, "E1")
+            (held,) = await first.take(HIS, 1)
+            over = queue.queue.update().values(due=1)
+            await stores[0].transact(lambda one: one.execute(over))
+            ago = stores[1].instance.now() - 31.0
+            away = stores[1].instance
+            away._since = away._last = ago
+            assert await taken(second) == []
+            assert await stores[1].look(lambda one: queue.next_due(one, HIS, judges=False)) is None
+            assert await stores[1].transact(_claimed) == []
+            await first.sent(held)
+            away._since = ago
+            assert await taken(second) == ["E1"]
+        finally:
+            for store in stores:
+                await store.close()
+
+
+def _claimed(connection: sa.Connection) -> list[queue.Queued]:
+    """What a worker gets that works with a broker and may not judge."""
+    relaying.come_due(connection, 2, 2, judges=False)
+    return relaying.claim(connection, ["E1"], HIS, 2, 3, judges=False).taken
