@@ -22,7 +22,8 @@ FACTS = tuple(name for name in Row._fields if name not in (*BODIES, "fingerprint
 _NUMBERS = ("attempts",)
 _TRIED = ("number", *Try._fields[:-2], "sent_bytes", "raw_bytes")
 _TRIED_NUMBERS = ("number", "attempts", "sent_bytes", "raw_bytes")
-_STREAMED = 200
+_STREAMED, _TRIES_OF = 200, 10
+"""Exchanges whose rows, and whose tries, are read at a time: the tries of one may have 2.5 MB."""
 _NOTHING = sa.literal("", literal_execute=True)
 _DONE = sa.literal(str(State.DONE), literal_execute=True)
 
@@ -117,14 +118,18 @@ def page(
     connection: sa.Connection, query: Query, *, before: str = "", most: int = 100, bodies: bool = False
 ) -> list[Found]:
     """The newest ``most`` that are older than the exchange ``before``, or than all."""
+    found = _page(connection, query, before, most, bodies=bodies)
+    return _with_tries(connection, found) if bodies else found
+
+
+def _page(connection: sa.Connection, query: Query, before: str, most: int, *, bodies: bool) -> list[Found]:
     names = (*FACTS, *(BODIES if bodies else ()))
     wanted = list(query.conditions())
     if before:
         wanted.append(exchange.c.id < before)
     found = sa.select(*(exchange.c[name] for name in names)).where(*wanted)
     rows = connection.execute(found.order_by(exchange.c.id.desc()).limit(most))
-    all_found = [_found(dict(zip(names, row, strict=True))) for row in rows]
-    return _with_tries(connection, all_found) if bodies else all_found
+    return [_found(dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _with_tries(connection: sa.Connection, all_found: list[Found]) -> list[Found]:
@@ -142,10 +147,17 @@ def _tried(row: Mapping[str, Any]) -> Tried:
 def stream(connection: sa.Connection, query: Query, *, bodies: bool = False) -> Iterator[Found]:
     """All of them, in constant memory. Each page is a transaction of its own: nothing waits for who reads slowly."""
     before = ""
-    while some := page(connection, query, before=before, most=_STREAMED, bodies=bodies):
+    while some := _page(connection, query, before, _STREAMED, bodies=bodies):
         connection.commit()
-        yield from some
         before = some[-1].id
+        if not bodies:
+            yield from some
+            continue
+        for at in range(0, len(some), _TRIES_OF):
+            few = _with_tries(connection, some[at : at + _TRIES_OF])
+            connection.commit()
+            yield from few
+            few.clear()
 
 
 def find(connection: sa.Connection, exchange_id: str) -> Found | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 
 from esb.blind import parse
 from esb.journal.search import Found, Query, find, page, related, stream
-from esb.store import Row
+from esb.store import Row, tries
 from esb.store.tables import exchange
 from tests.esb.journal.databases import KINDS, database
 from tests.esb.journal.kit import CLOCK, KEY, put, row
@@ -97,6 +99,26 @@ def test_a_stream_gives_all_of_them_with_their_bodies(engine: sa.Engine) -> None
         found = list(stream(connection, Query(operation="report.list"), bodies=True))
     assert [one.id for one in found] == [one.id for one in reversed(made)]
     assert [len(one.bodies["raw"]) for one in found] == list(range(449, -1, -1))
+
+
+def test_a_stream_has_the_tries_of_few_in_memory(engine: sa.Engine) -> None:
+    made, size = [row() for _ in range(45)], tries.LONGEST
+    put(engine, *made)
+    noise = os.urandom(size)
+    with engine.begin() as connection:
+        one = tries.Try("2026", "his", "malformed", "m", "no xml", 1, "a@1", "1", noise, noise)
+        for each in made:
+            tries.keep(connection, each.id, one)
+            tries.keep(connection, each.id, one)
+    with engine.connect() as connection:
+        tracemalloc.start()
+        found = [
+            (each.id, [tried.raw == noise for tried in each.tries]) for each in stream(connection, Query(), bodies=True)
+        ]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert found == [(each.id, [True, True]) for each in reversed(made)]
+    assert peak < 45 * 2 * 2 * size
 
 
 def test_what_an_exchange_has_to_do_with_is_found_both_ways(engine: sa.Engine, rows: dict[str, Row]) -> None:
