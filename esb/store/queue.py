@@ -145,6 +145,13 @@ _LET_GO = (
     .where(queue.c.state == HELD, queue.c.position == _HEADS.scalar_subquery())
     .values(state=sa.case((queue.c.due > 0, LATER), else_=READY), relayed=0)
 )
+_BEFORE = queue.alias()
+_IS_BEHIND = (
+    sa.exists()
+    .where(_BEFORE.c.endpoint == queue.c.endpoint, _BEFORE.c.order_key == queue.c.order_key)
+    .where(_BEFORE.c.order_key != "", _BEFORE.c.position < queue.c.position)
+)
+"""Another of its order key was accepted before it."""
 _SOONEST = sa.select(sa.func.min(queue.c.due)).where(queue.c.endpoint == _endpoint)
 _SOONEST_LATER, _SOONEST_OF_ALL = (_SOONEST.where(queue.c.state.in_(some)) for some in ((LATER,), (LATER, TAKEN)))
 _FIND = sa.select(*_COLUMNS).where(_OF)
@@ -268,8 +275,12 @@ def _chosen(connection: sa.Connection, query: sa.Select[Any], exchange_ids: Sequ
 
 
 def release(connection: sa.Connection, row: Queued, due: int, reason: str) -> bool:
-    """A parked row is tried again from ``due`` on with all its tries and all its time; False when it is not parked."""
-    values = {"state": LATER, "due": due, "tries": 0, "lost": 0, "reason": reason}
+    """A parked row is tried again from ``due`` on with all its tries and all its time; False when it is not parked.
+
+    What is behind another of its order key, parked or not, is held until that has gone.
+    """
+    state = sa.case((_IS_BEHIND, HELD), else_=LATER)
+    values = {"state": state, "due": due, "tries": 0, "lost": 0, "reason": reason}
     expires = {"expires": due + row.expires - row.accepted} if row.expires else {}
     return change(connection, row.id, (PARKED,), {**values, **expires})
 
@@ -364,14 +375,8 @@ def _alone(connection: sa.Connection) -> None:
 
 
 def _order_anew(connection: sa.Connection) -> None:
-    before = queue.alias()
-    is_behind = (
-        sa.exists()
-        .where(before.c.endpoint == queue.c.endpoint, before.c.order_key == queue.c.order_key)
-        .where(before.c.order_key != "", before.c.position < queue.c.position)
-    )
-    connection.execute(queue.update().where(queue.c.state == HELD, sa.not_(is_behind)).values(state=READY, relayed=0))
-    connection.execute(queue.update().where(queue.c.state.in_((READY, LATER)), is_behind).values(state=HELD))
+    connection.execute(queue.update().where(queue.c.state == HELD, sa.not_(_IS_BEHIND)).values(state=READY, relayed=0))
+    connection.execute(queue.update().where(queue.c.state.in_((READY, LATER)), _IS_BEHIND).values(state=HELD))
 
 
 def listed(connection: sa.Connection, states: Sequence[str], endpoint: str, most: int) -> list[Queued]:

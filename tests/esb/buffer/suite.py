@@ -276,6 +276,25 @@ async def test_a_parked_one_waits_for_a_person_and_is_released_with_all_its_trie
     assert not await release(second, "E1", "again")
 
 
+async def test_released_ones_of_a_key_go_one_after_another_as_they_were_accepted(rig: Rig) -> None:
+    """I9: a deployment without their route parked them all."""
+    await accept(rig.buffer, "A1", "A2", "A3", order_key="a")
+    await accept(rig.buffer, "E1")
+    await rig.buffer.route({})
+    assert len(await rig.buffer.list([Where.PARKED])) == 4
+    for exchange in ("A2", "E1"):
+        assert await release(rig.buffer, exchange, "again")
+    assert (await taken(rig.buffer), await where(rig.buffer, "A2")) == (["E1"], Where.HELD)
+    for exchange in ("A1", "A3"):
+        assert await release(rig.buffer, exchange, "again")
+    order = []
+    while found := await rig.buffer.take(HIS, 10):
+        order.append([each.message.id for each in found])
+        for each in found:
+            assert await rig.buffer.ack(each)
+    assert order == [["A1"], ["A2"], ["A3"]]
+
+
 async def test_a_discarded_one_ends_its_exchange_and_frees_its_key(rig: Rig) -> None:
     await rig.buffer.accept(row("E1", "K"), Message("E1", HIS, "slot.free", order_key="a"))
     await accept(rig.buffer, "E2", order_key="a")
