@@ -63,17 +63,17 @@ class Worker:
         await asyncio.gather(*(line.stop() for line in self._lines.values()))
 
     async def _look(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._renewed >= self._renew_s:  # before all that may fail each time
+            await self._buffer.renew(list(self._here.values()))
+            self._renewed = now
         if self._version != (version := self._pipeline.version):
             await self._pipeline.route_queues()
             self._version = version
         self._begin_lines()
-        now = self._clock.monotonic()
         if now - self._counted >= _COUNT_S:
             await self._count()
             self._counted = now
-        if now - self._renewed >= self._renew_s:
-            await self._buffer.renew(list(self._here.values()))
-            self._renewed = now
         await self._overdue.begin(await self._buffer.expired(self._overdue.free))
 
     def _begin_lines(self) -> None:
@@ -82,7 +82,7 @@ class Worker:
             if line is None:
                 line = self._lines[endpoint] = self._line(endpoint, places)
                 line.start()
-            line.places = places
+            line.widen(places)
 
     def _line(self, endpoint: str, places: int) -> Line:
         return Line(endpoint, places, self._here, self._pipeline, self._buffer, self._clock)
@@ -128,6 +128,12 @@ class Line:
     def free(self) -> int:
         """How many more may be begun."""
         return self.places - self._under_way
+
+    def widen(self, places: int) -> None:
+        """It has so many now, be it fewer; where there is room again it goes on at once."""
+        has_more, self.places = places > self.places, places
+        if has_more:
+            self._room.set()
 
     def start(self) -> None:
         """Begin to take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from esb.buffer import Delivery, Where
 from esb.model import Result
-from esb.worker import Line
+from esb.store import StoreError
+from esb.worker import Line, Worker
 from tests.esb.kit import GOOD_LOCK, Bus, Gate, running, until
 
 LEASE_S = 61
@@ -81,3 +83,41 @@ async def test_what_another_had_between_waits_until_the_first_try_has_ended(site
     assert entry is not None
     assert entry.where is Where.LATER
     assert not await site.buffer.ack(others)
+
+
+async def test_more_places_are_used_while_those_there_were_are_taken(site: Site) -> None:
+    """A reload that widens a system's limits is for just that: calls that hang."""
+    site.bus.his.does("Free", site.answer)
+    line = Line("his", 1, {}, site.bus.pipeline, site.buffer, site.bus.clock)
+    for order in ("R1", "R2"):
+        await site.bus.ask("slot.free", {"orderNo": order}, None)
+    line.start()
+    await site.answer.entered.wait()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    line.widen(2)
+    await until(lambda: _called(site, 2))
+    site.answer.open.set()
+    await line.stop()
+
+
+async def _called(site: Site, times: int) -> bool:
+    return site.bus.his.count("Free") == times
+
+
+async def test_leases_are_renewed_whatever_fails_beside_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed = asyncio.Event()
+
+    async def fails() -> None:
+        raise StoreError("a lock was not given")
+
+    async def renew(deliveries: object) -> None:
+        renewed.set()
+
+    monkeypatch.setattr(site.bus.pipeline, "route_queues", fails)
+    monkeypatch.setattr(site.buffer, "renew", renew)
+    task = asyncio.create_task(Worker(site.bus.pipeline, site.bus.clock, site.bus.metrics).run())
+    async with asyncio.timeout(5):
+        await renewed.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
