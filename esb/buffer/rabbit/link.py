@@ -197,6 +197,11 @@ class Link:
             return await asyncio.shield(self._connection.lost)
         except BrokerError as error:
             return error
+        except AMQPError as error:  # it was lost between two steps of setting it up
+            return of(error)
+        except Exception as error:  # nobody would begin it anew
+            _log.error("broker_link_failed", exc_info=error)
+            return BrokerDown(f"internal_error: {type(error).__name__}")
         finally:
             self._up.set(0)
             self._over()

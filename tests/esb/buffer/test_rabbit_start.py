@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
+from pika.exceptions import ChannelWrongStateError
 
 from esb.buffer import Message
-from esb.buffer.rabbit import Broker, RabbitBuffer
+from esb.buffer.rabbit import Broker, RabbitBuffer, link
 from esb.clock import SystemClock
 from esb.errors import ConfigError
 from esb.observe import Metrics
@@ -114,3 +117,37 @@ async def test_a_user_without_rights_is_refused_and_rights_on_the_prefix_are_eno
         await buffer.accept(row("E1"), Message("E1", HIS, "slot.free"))
         (delivery,) = await until(lambda: buffer.take(HIS, 1))
         assert await buffer.ack(delivery)
+
+
+@pytest.mark.parametrize("error", [ChannelWrongStateError("closed"), RuntimeError("a mistake")])
+async def test_a_connection_that_is_lost_while_it_is_set_up_is_begun_anew(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I11: nothing would be delivered any more."""
+
+    class Opened:
+        lost: asyncio.Future[Any]
+
+        def __init__(self, _: Any) -> None:
+            self.lost = asyncio.get_running_loop().create_future()
+
+        async def opened(self) -> None: ...
+
+        async def close(self) -> None: ...
+
+    monkeypatch.setattr(link, "Connection", Opened)
+    errors, is_used = iter([error]), asyncio.Event()
+
+    async def use(_: Any) -> None:
+        if (failure := next(errors, None)) is not None:
+            raise failure
+        is_used.set()
+
+    made = link.Link(
+        "reading", Broker("amqp://127.0.0.1", "t").parameters(), use, lambda: None,
+        metrics=Metrics(), uniform=lambda: 0.0, sleep=lambda _: asyncio.sleep(0),
+    )  # fmt: skip
+    async with asyncio.timeout(5):
+        await made.start()
+        await is_used.wait()
+    await made.close()
