@@ -159,10 +159,13 @@ def stored(arrival: Arrival) -> tuple[str | int | bytes, ...]:
 
 
 def arrival_of(row: Sequence[Any]) -> Arrival:
-    """The arrival of a row without its position."""
+    """The arrival of a row without its position; raises ``CorruptError`` for one that was not made by ``stored``."""
     *plain, raw_bytes, body_bytes, content = row
-    rest = unpack(content)
-    answer = rest[raw_bytes + body_bytes :]
+    try:
+        rest = unpack(content)
+        answer = rest[raw_bytes + body_bytes :]
+    except TypeError:
+        raise CorruptError("a column holds what it should not") from None
     return Arrival._make((*plain, rest[:raw_bytes], rest[raw_bytes : raw_bytes + body_bytes], answer))
 
 
@@ -185,7 +188,7 @@ def prune_inbox(connection: sa.Connection, before: str, chunk: int, bound: int |
     """
     query = sa.select(inbox.c.position, inbox.c.received).order_by(inbox.c.position).limit(chunk)
     oldest = connection.execute(query if bound is None else query.where(inbox.c.position <= bound))
-    old = [position for position, received in oldest if received < before]
+    old = [position for position, received in oldest if isinstance(received, str) and received < before]
     if not old:
         return 0
     last = connection.scalar(sa.select(sa.func.max(inbox.c.position)))

@@ -200,7 +200,10 @@ def _sound(row: Sequence[Any]) -> Arrival | None:
     ever.
     """
     try:
-        return arrival_of(row[1:])
+        arrival = arrival_of(row[1:])
+        if not isinstance(arrival.received, str):
+            raise CorruptError("it has no time")
+        return arrival
     except CorruptError as error:
         _log.error("inbox_row_corrupt", position=row[0], reason=str(error))
         return None

@@ -17,7 +17,7 @@ from esb.journal import received
 from esb.journal.received import Wanted
 from esb.observe import Metrics
 from esb.store import Arrival, Store
-from esb.store.inbox import inbox
+from esb.store.inbox import inbox, prune_inbox
 from tests.esb.configured import ROOT
 from tests.esb.journal.databases import KINDS, opened, store_url
 from tests.esb.journal.kit import CLOCK, IDS
@@ -246,6 +246,22 @@ def test_on_sqlite_a_column_of_a_wrong_type_is_shown_as_broken_and_hides_no_othe
         assert json.loads(esb("journal", "received", "show", "4").output)["broken"] == lines[3]["broken"]
         is_listed = column not in ("raw_bytes", "body_bytes", "content")
         assert (f"broken: {column}" in esb("journal", "received", "list").output) == is_listed
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("received", 5), ("received", b"x"), ("raw_bytes", "many"), ("content", 3)]
+)
+def test_on_sqlite_a_column_of_a_wrong_type_keeps_no_message_out_and_none_from_being_pruned(
+    tmp_path: Path, column: str, value: Any
+) -> None:
+    with store_url("sqlite", tmp_path) as url, opened(url) as engine:
+        made = [arrival() for _ in range(7)]
+        put(url, *made)
+        damage(engine, column, value)
+        put(url, made[3], arrival())
+        with engine.begin() as connection:
+            assert connection.scalar(sa.select(inbox.c.control).where(inbox.c.position == 8)) == made[3].control
+            assert prune_inbox(connection, "2999", 100) == 8
 
 
 def damage(engine: sa.Engine, column: str, value: Any) -> None:
