@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from pika.exceptions import AMQPError
+
 from esb.buffer.rabbit.broker import Broker
 from esb.buffer.rabbit.errors import BrokerError, BrokerRefused
 from esb.buffer.rabbit.hand import Hand
@@ -117,8 +119,8 @@ class Site:
             new, self._new = self._new, []
             try:
                 await self._prepare(connection, new)
-            except BrokerError as error:
-                _log.error("queue_not_declared", reason=str(error))
+            except (BrokerError, AMQPError) as error:  # the queues are declared with the next connection
+                _log.error("queue_not_declared", reason=str(error) or type(error).__name__)
                 self._reading.drop()
 
     async def stock(self, endpoint: str, place: int) -> Stock | None:

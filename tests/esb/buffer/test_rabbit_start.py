@@ -17,6 +17,7 @@ from pika.exceptions import ChannelWrongStateError
 
 from esb.buffer import Message
 from esb.buffer.rabbit import Broker, RabbitBuffer, link
+from esb.buffer.rabbit.hand import Hand
 from esb.clock import SystemClock
 from esb.errors import ConfigError
 from esb.observe import Metrics
@@ -151,3 +152,21 @@ async def test_a_connection_that_is_lost_while_it_is_set_up_is_begun_anew(
         await made.start()
         await is_used.wait()
     await made.close()
+
+
+async def test_a_queue_whose_consumer_could_not_be_opened_is_opened_with_the_next_connection(
+    begin: Begin, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I11: the channel closes between two steps, for an endpoint whose worker has just begun."""
+    opens, errors = Hand.open, iter([ChannelWrongStateError("closed")])
+
+    async def fails_once(hand: Hand, connection: link.Connection) -> None:
+        if (failure := next(errors, None)) is not None:
+            raise failure
+        await opens(hand, connection)
+
+    monkeypatch.setattr(Hand, "open", fails_once)
+    async with begin(shared_broker(), prefix) as buffer:
+        await buffer.accept(row("E1"), Message("E1", "late", "slot.free"))
+        (delivery,) = await until(lambda: buffer.take("late", 1))
+        assert (delivery.message.id, await buffer.ack(delivery), list(errors)) == ("E1", True, [])
