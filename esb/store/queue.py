@@ -280,7 +280,8 @@ def release(connection: sa.Connection, row: Queued, due: int, reason: str) -> bo
     What is behind another of its order key, parked or not, is held until that has gone.
     """
     state = sa.case((_IS_BEHIND, HELD), else_=LATER)
-    values = {"state": state, "due": due, "tries": 0, "lost": 0, "reason": reason}
+    anew = queue.c.takes + 1  # a confirm of the broker that comes late is of what it was before it was parked
+    values = {"state": state, "due": due, "tries": 0, "lost": 0, "takes": anew, "reason": reason}
     expires = {"expires": due + row.expires - row.accepted} if row.expires else {}
     return change(connection, row.id, (PARKED,), {**values, **expires})
 
