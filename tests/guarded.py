@@ -31,4 +31,5 @@ def kill(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGKILL,
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(b"\n")
         process.stdin.flush()
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()  # tries once more what could not be written
