@@ -190,7 +190,9 @@ class _NoStore:
 
     full = False
 
-    def receive(self, arrival: Any, since: str, conflict: Any, misplaced: Any = None) -> asyncio.Future[Any]:
+    def receive(
+        self, arrival: Any, since: str, conflict: Any, misplaced: Any = None, answers: Any = None
+    ) -> asyncio.Future[Any]:
         from esb.store import Settled, Taken
 
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
