@@ -9,14 +9,14 @@ from esb.buffer import Delivery
 from esb.clock import Clock
 from esb.codecs.json import decode
 from esb.errors import Outcome
-from esb.model import Effect, Exchange
+from esb.model import Effect
 from esb.observe import Metrics, get_logger
 from esb.pipeline import endings
 from esb.pipeline.again import FAULTY_TRIES, Again
 from esb.pipeline.asking import Asking
 from esb.pipeline.backlog import Backlog
 from esb.pipeline.journal import Journal
-from esb.pipeline.parts import Ending, Record
+from esb.pipeline.parts import Ending, Record, asked
 from esb.pipeline.settle import Settle, Settler
 from esb.pipeline.version import Lane, Version
 from esb.policies.schedule import Schedule
@@ -90,7 +90,8 @@ class Delivering:
         return await self._acknowledge(delivery, row.state)
 
     async def _carry(self, delivery: Delivery, row: Row, lane: Lane) -> float:
-        record = Record(self._exchange(row, lane), lane, self._clock.monotonic(), row.cause)
+        now = self._clock.monotonic()
+        record = Record(asked(row, decode(row.request), now + lane.config.timeout_s), lane, now, row.cause)
         crash.at("after_take_before_map")
         ending = await self._asking.answered(record) if delivery.sent else None
         ending = ending or await self._asking.ask(record, self._before(delivery))
@@ -107,19 +108,6 @@ class Delivering:
             crash.at("after_journal_before_send")
 
         return before
-
-    def _exchange(self, row: Row, lane: Lane) -> Exchange:
-        return Exchange(
-            id=row.id,
-            operation=row.operation,
-            effect=Effect(row.effect),
-            request=decode(row.request),
-            key=row.key,
-            principal=row.principal,
-            deadline=self._clock.monotonic() + lane.config.timeout_s,
-            received=row.received,
-            request_id=row.request_id,
-        )
 
     async def _end(self, delivery: Delivery, record: Record, ending: Ending) -> float:
         row = self._journal.row(record, ending)

@@ -163,6 +163,21 @@ class Record:
 _UNDER_WAY = Ending(Outcome.UNKNOWN)
 
 
+def asked(row: Row, request: MappingOf[str, Tree], deadline: float) -> Exchange:
+    """The exchange of a row of the journal, to go on with until ``deadline``; ``request`` is the row's, decoded."""
+    return Exchange(
+        id=row.id,
+        operation=row.operation,
+        effect=Effect(row.effect),
+        request=request,
+        key=row.key,
+        principal=row.principal,
+        deadline=deadline,
+        received=row.received,
+        request_id=row.request_id,
+    )
+
+
 def details_text(details: MappingOf[str, Tree]) -> str:
     """Details as JSON for the journal, empty for none. What has no JSON form stands there as its text: a mapping or an
     adapter that gave it must not keep an end from being written.

@@ -18,7 +18,7 @@ from esb.pipeline import endings
 from esb.pipeline.asking import Asking
 from esb.pipeline.backlog import Backlog
 from esb.pipeline.journal import Journal
-from esb.pipeline.parts import Ending, Record, details_text
+from esb.pipeline.parts import Ending, Record, asked, details_text
 from esb.pipeline.version import Lane, Version
 from esb.pipeline.versions import Versions
 from esb.store import Fate, Row, State
@@ -179,18 +179,7 @@ class Settler:
 
     async def _answered(self, row: Row, lane: Lane, request: Mapping[str, object]) -> Ending | None:
         now = self._clock.monotonic()
-        exchange = Exchange(
-            id=row.id,
-            operation=row.operation,
-            effect=Effect(row.effect),
-            request=request,
-            key=row.key,
-            principal=row.principal,
-            deadline=now + lane.config.timeout_s,
-            received=row.received,
-            request_id=row.request_id,
-        )
-        ending = await self._asking.answered(Record(exchange, lane, now))
+        ending = await self._asking.answered(Record(asked(row, request, now + lane.config.timeout_s), lane, now))
         return dataclasses.replace(ending, reason="settled: it was answered later") if ending else None
 
     def _question(self, row: Row, lane: Lane, request: Mapping[str, object], deadline: float | None) -> Record:
